@@ -1,0 +1,256 @@
+"""The command line. Every command is thin: it reads options, calls one function, prints. Only this module exits.
+
+Results go to stdout (`--json` for machines), all else to stderr. Exit 0 done, 1 failed, 2 usage or configuration.
+"""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+import edge
+from edge import reading_room, tables
+from edge.bundle import PACKAGED_IDS, open_bundle
+from edge.config import Origins, resolve, without_port_unless_asked
+from edge.daemon import Daemon
+from edge.demo import run_demo
+from edge.doctor import examine
+from edge.errors import EdgeError
+from edge.log import make_logger
+
+# Commands of the other packages, loaded only when called: the box has no torch.
+LAZY = {
+    "train": ("training.cli", "train", "Train lung U-Net and classifiers on your own radiographs."),
+    "evaluate": ("training.cli", "evaluate", "Score weights or a bundle on a manifest's splits."),
+    "calibrate": ("calib.cli", "calibrate", "Make the int8 graph of an exported network, and compare the two."),
+    "export": ("export.cli", "export", "Turn trained weights into a model bundle."),
+    "bench": ("benchmarks.cli", "bench", "Measure the latency of every stage on this machine."),
+}
+
+
+class _Commands(click.Group):
+    """A group that also knows the lazy commands and turns EdgeErrors into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *LAZY])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in LAZY:
+            return super().get_command(ctx, cmd_name)
+        module, attribute, help_text = LAZY[cmd_name]
+        try:
+            command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as missing:
+            return _needs_extra(cmd_name, help_text, missing.name or "a package")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = {name: command.get_short_help_str(90) for name, command in self.commands.items()}
+        rows = sorted({**own, **{name: help_text for name, (_, _, help_text) in LAZY.items()}}.items())
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EdgeError as fault:
+            click.echo(f"edge-cxr: {fault}", err=True)
+            ctx.exit(fault.exit_code)
+
+
+def _needs_extra(name: str, help_text: str, module: str) -> click.Command:
+    @click.command(name, help=help_text, context_settings={"ignore_unknown_options": True})
+    @click.argument("arguments", nargs=-1)
+    def command(arguments: tuple[str, ...]) -> None:
+        raise click.UsageError(f"`{name}` needs {module}. In a checkout, run: pip install '.[export]'")
+
+    return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(edge.__version__, prog_name="edge-cxr")
+def main() -> None:
+    """Scores chest radiographs for COVID-19 beside the X-ray machine. Research use only; not a medical device."""
+
+
+def _engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    names = ", ".join(PACKAGED_IDS)
+    for option in (
+        click.option("--config", type=click.Path(path_type=Path), help="edge-cxr.toml to read settings from."),
+        click.option("--precision", help="auto, fp32, fp16 or int8  [auto: int8 on a CPU]."),
+        click.option("--backend", help="auto, openvino or tensorrt  [auto]."),
+        click.option("--bundle", help=f"Model bundle: {names}, or a folder  [research]."),
+        click.option("--state", help="State folder: ledger, results, quarantine  [./edge-cxr-state]."),
+    ):
+        command = option(command)
+    return command
+
+
+def _json(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")(command)
+
+
+def _origins(config: Path | None, **options: Any) -> Origins:
+    return resolve(options, os.environ, config)
+
+
+@main.command()
+@click.argument("incoming", type=click.Path(path_type=Path))
+@_engine_options
+@click.option("--once", is_flag=True, help="Score what is there and exit.")
+@click.option("--listen", help="HOST:PORT for /metrics, /livez, /readyz  [127.0.0.1:8080; with --once only if given].")
+@click.option("--after", help="What happens to an input with a result: keep, archive or delete  [keep].")
+@_json
+def watch(incoming: Path, once: bool, as_json: bool, config: Path | None, **options: Any) -> None:
+    """Score every radiograph that reaches the folder INCOMING.
+
+    Example: edge-cxr watch /incoming --state /var/lib/edge-cxr --bundle research
+    """
+    settings = without_port_unless_asked(_origins(config, **options), once=once)
+    printer = tables.ReportPrinter(as_json=as_json, terminal=sys.stdout.isatty())
+    logger = make_logger(terminal=sys.stderr.isatty())
+    Daemon(settings, incoming, once=once, logger=logger, on_report=printer).run()
+    printer.close()
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_engine_options
+@_json
+def infer(files: tuple[Path, ...], as_json: bool, config: Path | None, **options: Any) -> None:
+    """Score FILES now, without ledger or result files; exit 1 when one could not be scored.
+
+    Example: edge-cxr infer chest.dcm --bundle research --json
+    """
+    with reading_room.open_pipeline(_origins(config, **options).config) as pipeline:
+        reports = [pipeline.report(path) for path in reading_room.existing(files)]
+    tables.print_reports(files, reports, as_json=as_json)
+    if not all(report.scored for report in reports):
+        raise SystemExit(1)
+
+
+@main.command()
+@click.argument("query", metavar="FILE|CASE_ID")
+@_engine_options
+@click.option("-k", "neighbours", type=int, help="How many cases  [4].")
+@_json
+def similar(query: str, as_json: bool, config: Path | None, **options: Any) -> None:
+    """Show the cases most similar to a radiograph: a file, or a case in the ledger.
+
+    Example: edge-cxr similar chest.dcm -k 4
+    """
+    found = reading_room.similar_cases(query, _origins(config, **options).config)
+    tables.print_neighbours(found, as_json=as_json)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--state", help="State folder  [./edge-cxr-state].")
+@click.option("--config", type=click.Path(path_type=Path), help="edge-cxr.toml to read settings from.")
+@_json
+def find(file: Path, as_json: bool, config: Path | None, **options: Any) -> None:
+    """Print the results that FILE has in the ledger; exit 1 when it has none.
+
+    Example: edge-cxr find chest.dcm --state /var/lib/edge-cxr
+    """
+    reports = reading_room.results_of(file, _origins(config, **options).config)
+    tables.print_found(reports, as_json=as_json)
+    if not reports:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Where to.")
+@_json
+def demo(folder: Path, as_json: bool) -> None:
+    """Render a dozen phantom radiographs, watch them being scored, and draw a contact sheet.
+
+    Example: edge-cxr demo --folder demo
+    """
+    printer = tables.ReportPrinter(as_json=as_json, terminal=sys.stdout.isatty())
+    outcome = run_demo(folder, printer)
+    if not as_json:
+        tables.print_demo(outcome)
+
+
+@main.command()
+@_engine_options
+@_json
+def doctor(as_json: bool, config: Path | None, **options: Any) -> None:
+    """Check this machine, the bundle and the state folder; exit 1 when something is wrong.
+
+    Example: edge-cxr doctor --bundle research
+    """
+    checks = examine(_origins(config, **options).config)
+    tables.print_checks(checks, as_json=as_json)
+    if not all(check.passed for check in checks):
+        raise SystemExit(1)
+
+
+@main.group()
+def bundle() -> None:
+    """Look at model bundles."""
+
+
+@bundle.command()
+@click.argument("name_or_folder")
+@_json
+def verify(name_or_folder: str, as_json: bool) -> None:
+    """Check every digest of a bundle.
+
+    Example: edge-cxr bundle verify research
+    """
+    opened = open_bundle(name_or_folder)
+    found = {"name": opened.manifest.name, "id": opened.id, "files": len(opened.files)}
+    click.echo(json.dumps(found) if as_json else "{name}: {files} files match; id {id}".format(**found))
+
+
+@bundle.command()
+@click.argument("name_or_folder")
+@_json
+def show(name_or_folder: str, as_json: bool) -> None:
+    """Print a bundle's model card; with --json its figures.
+
+    Example: edge-cxr bundle show research
+    """
+    opened = open_bundle(name_or_folder)
+    click.echo(json.dumps(opened.manifest.metrics, indent=1) if as_json else opened.files["MODEL_CARD.md"].decode())
+
+
+@main.group(name="config")
+def config_group() -> None:
+    """Look at the configuration."""
+
+
+@config_group.command(name="show")
+@click.option("--config", type=click.Path(path_type=Path), help="edge-cxr.toml to read settings from.")
+@_json
+def config_show(config: Path | None, as_json: bool) -> None:
+    """Print every setting and where it comes from.
+
+    Example: edge-cxr config show --config /etc/edge-cxr/edge-cxr.toml
+    """
+    tables.print_config(_origins(config), as_json=as_json)
+
+
+@config_group.command(name="check")
+@click.argument("file", type=click.Path(path_type=Path))
+@_json
+def config_check(file: Path, as_json: bool) -> None:
+    """Check a configuration file; exit 2 when a key or value is wrong.
+
+    Example: edge-cxr config check /etc/edge-cxr/edge-cxr.toml
+    """
+    _origins(file)
+    told = {"file": str(file), "valid": True}
+    click.echo(json.dumps(told) if as_json else f"{file}: every key is known and every value fits")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Options, environment and edge-cxr.toml -> one frozen Config. The only reader of environment variables.
+
+Precedence: command-line option, then EDGE_CXR_<KEY>, then the file, then the default. Unknown keys are refused by name.
+"""
+
+import difflib
+import math
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from edge.errors import UsageError
+from edge.values import AFTER, BACKENDS, PRECISIONS
+
+ENVIRONMENT_PREFIX = "EDGE_CXR_"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting of the box; docs/configuration.md explains each. An empty `listen` opens no port."""
+
+    state: str = "./edge-cxr-state"
+    bundle: str = "research"
+    backend: str = "auto"
+    precision: str = "auto"
+    after: str = "keep"
+    listen: str = "127.0.0.1:8080"
+    neighbours: int = 4
+    include_earlier_cases: bool = False
+    decode_limit_s: float = 15.0
+    unfinished_after_s: float = 60.0
+    scan_s: float = 10.0
+    queue_size: int = 4
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where each value of a Config came from: "option", "environment", "file" or "default"."""
+
+    config: Config
+    origin: dict[str, str]
+
+
+_CHOICES = {"backend": BACKENDS, "precision": PRECISIONS, "after": AFTER}
+_POSITIVE = ("decode_limit_s", "unfinished_after_s", "scan_s", "queue_size")
+_NOT_NEGATIVE = ("neighbours",)
+
+
+def resolve(options: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Origins:
+    """One Config from all sources; an option of None was not given. Raises UsageError naming the key and the fix."""
+    written = {
+        name.removeprefix(ENVIRONMENT_PREFIX).lower(): text
+        for name, text in environment.items()
+        if name.startswith(ENVIRONMENT_PREFIX)
+    }
+    sources = {
+        "option": {key: value for key, value in options.items() if value is not None},
+        "environment": {key: _parsed(key, text) for key, text in _checked_keys(written, "the environment").items()},
+        "file": {} if file is None else _checked_keys(_read(file), str(file)),
+    }
+    values, origin = {}, {}
+    for field in fields(Config):
+        name = next((name for name, given in sources.items() if field.name in given), "default")
+        origin[field.name] = name
+        if name != "default":
+            values[field.name] = _checked(field.name, sources[name][field.name], name)
+    return Origins(Config(**values), origin)
+
+
+def without_port_unless_asked(origins: Origins, *, once: bool) -> Config:
+    """A single run opens no port unless somebody asked for one."""
+    unasked = once and origins.origin["listen"] == "default"
+    return replace(origins.config, listen="") if unasked else origins.config
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise UsageError(f"configuration {file} cannot be read ({fault.strerror}); check --config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise UsageError(f"configuration {file} is not TOML ({fault}); mend that line") from None
+
+
+def _checked_keys(given: dict[str, Any], where: str) -> dict[str, Any]:
+    known = [field.name for field in fields(Config)]
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+            raise UsageError(f"unknown key {key!r} in {where}; {hint}")
+    return given
+
+
+def _parsed(key: str, text: str) -> Any:
+    kind = type(getattr(Config(), key))
+    readers: dict[type, Callable[[str], Any]] = {bool: _boolean, int: int, float: float, str: str}
+    try:
+        return readers[kind](text)
+    except ValueError:
+        raise UsageError(f"{ENVIRONMENT_PREFIX}{key.upper()} is {text!r}; it must be of type {kind.__name__}") from None
+
+
+def _boolean(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.lower() not in words:
+        raise ValueError(text)
+    return words[text.lower()]
+
+
+def _checked(key: str, value: Any, origin: str) -> Any:
+    kind = type(getattr(Config(), key))
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise UsageError(f"{key} ({origin}) is {value!r}; it must be of type {kind.__name__}")
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise UsageError(f"{key} ({origin}) is {value!r}; it must be one of {', '.join(_CHOICES[key])}")
+    if kind is float and not math.isfinite(value):
+        raise UsageError(f"{key} ({origin}) is {value}; it must be a number of seconds")
+    if (key in _POSITIVE and value <= 0) or (key in _NOT_NEGATIVE and value < 0):
+        raise UsageError(f"{key} ({origin}) is {value}; it must be greater")
+    return value

@@ -1,0 +1,113 @@
+"""Every error the box raises on purpose.
+
+EdgeError
+├── UsageError            the command or the configuration is wrong             exit 2
+├── BundleError           a model bundle cannot be trusted or opened            exit 2
+├── StateError            the state folder, the ledger or the disk failed       exit 1
+├── Unopenable            a file is there and cannot be opened                   looked at again
+├── Stopped               told to stop before a single run was done                exit 1
+├── EngineError           the inference engine failed: the daemon stops         exit 1
+│   └── BackendUnavailable  the asked-for backend is not installed
+└── RadiographError       one radiograph's fault: it gets a reason, work goes on
+    ├── Unreadable, Truncated, NoPixels, UnsupportedSyntax, TooLarge, Bomb, DecoderDied
+    ├── NotARadiograph, NotFrontalChest, OutsideIntendedUse
+    └── (the gates after the engine return findings and do not raise)
+
+A message says what happened, the value seen, and what to do next; it never holds a patient identifier.
+"""
+
+from typing import ClassVar
+
+from edge.values import Reason
+
+
+class EdgeError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(EdgeError):
+    """The command line or the configuration is wrong."""
+
+    exit_code = 2
+
+
+class BundleError(EdgeError):
+    """A model bundle is missing, damaged, or made for another version."""
+
+    exit_code = 2
+
+
+class StateError(EdgeError):
+    """The state folder cannot be used: locked, full, or damaged."""
+
+
+class Unopenable(EdgeError):
+    """A file cannot be opened: without its bytes it has no case id, and so no result yet."""
+
+
+class Stopped(EdgeError):
+    """A single run was told to stop before it was done."""
+
+
+class EngineError(EdgeError):
+    """Inference failed; no later result can be trusted."""
+
+
+class BackendUnavailable(EngineError):
+    """The backend asked for cannot run on this machine."""
+
+
+class RadiographError(EdgeError):
+    """One radiograph cannot be scored. Subclasses fix the reason; the message is the detail shown to people."""
+
+    reason: ClassVar[Reason]
+
+
+class Unreadable(RadiographError):
+    reason = Reason.UNREADABLE
+
+
+class Truncated(RadiographError):
+    reason = Reason.TRUNCATED
+
+
+class NoPixels(RadiographError):
+    reason = Reason.NO_PIXELS
+
+
+class UnsupportedSyntax(RadiographError):
+    reason = Reason.UNSUPPORTED_SYNTAX
+
+
+class TooLarge(RadiographError):
+    reason = Reason.TOO_LARGE
+
+
+class Bomb(RadiographError):
+    reason = Reason.BOMB
+
+
+class DecoderDied(RadiographError):
+    reason = Reason.DECODER_DIED
+
+
+class NotARadiograph(RadiographError):
+    reason = Reason.NOT_A_RADIOGRAPH
+
+
+class NotFrontalChest(RadiographError):
+    reason = Reason.NOT_FRONTAL_CHEST
+
+
+class OutsideIntendedUse(RadiographError):
+    reason = Reason.OUTSIDE_INTENDED_USE
+
+
+_BY_REASON: dict[Reason, type[RadiographError]] = {kind.reason: kind for kind in RadiographError.__subclasses__()}
+
+
+def radiograph_error(reason: Reason, detail: str) -> RadiographError:
+    """The error of a reason, as it comes back from a decode worker."""
+    return _BY_REASON[reason](detail)

@@ -1,0 +1,122 @@
+"""What people read at the command line: tables on a terminal, plain lines in a pipe, JSON for machines."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from edge.config import Origins
+from edge.demo import DemoOutcome
+from edge.doctor import Check
+from edge.outputs.report_json import report_json
+from edge.values import Neighbour, Report, Sighting
+
+
+class ReportPrinter:
+    """Called with every report of a daemon: JSON lines, or a line each and a count at the end."""
+
+    def __init__(self, *, as_json: bool, terminal: bool) -> None:
+        self._as_json = as_json
+        # No markup: details and warnings hold brackets.
+        self._console = Console(highlight=False, markup=False, width=None if terminal else 160)
+        self._scored = self._refused = 0
+
+    def __call__(self, sighting: Sighting, report: Report) -> None:
+        self._scored += report.scored
+        self._refused += not report.scored
+        if self._as_json:
+            sys.stdout.write(json.dumps(report_json(report)) + "\n")
+            sys.stdout.flush()
+        else:
+            self._console.print(f"{report.case_id}  {_outcome(report)}", soft_wrap=True)
+
+    def close(self) -> None:
+        if not self._as_json:
+            self._console.print(f"{self._scored} scored, {self._refused} not scored")
+
+
+def _outcome(report: Report) -> str:
+    if report.prediction is None:
+        return f"not scored  {report.reason}: {report.detail}"
+    positive = {True: "positive", False: "negative", None: "no operating point"}[report.positive]
+    nearest = ", ".join(f"{near.label or '?'} {near.distance:.2f}" for near in report.neighbours)
+    warnings = f"  [{', '.join(report.warnings)}]" if report.warnings else ""
+    return (
+        f"score {report.prediction.score:.3f}  {positive}  lungs {report.lung_fraction:.2f}  near: {nearest}{warnings}"
+    )
+
+
+def print_reports(files: Sequence[Path], reports: Sequence[Report], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([report_json(report) for report in reports], indent=1))
+        return
+    for path, report in zip(files, reports, strict=True):
+        Console(highlight=False, width=200).print(f"{path}: {_outcome(report)}", soft_wrap=True, markup=False)
+
+
+def print_neighbours(neighbours: Sequence[Neighbour], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([asdict(neighbour) for neighbour in neighbours], indent=1))
+        return
+    table = Table("case", "distance", "label", "score")
+    for near in neighbours:
+        score = "" if near.score is None else f"{near.score:.3f}"
+        table.add_row(near.case_id, f"{near.distance:.3f}", near.label or "unknown", score)
+    Console().print(table)
+
+
+def print_demo(outcome: DemoOutcome) -> None:
+    table = Table("file", "truth", "score", "answer", "nearest cases (distance)", title="Phantom radiographs")
+    for row in outcome.rows:
+        report = row.report
+        if report.prediction is None:
+            table.add_row(row.name, row.truth, "-", f"not scored: {report.reason}", "")
+            continue
+        nearest = ", ".join(f"{near.label} ({near.distance:.2f})" for near in report.neighbours[:2])
+        answer = "positive" if report.positive else "negative"
+        table.add_row(row.name, row.truth, f"{report.prediction.score:.3f}", answer, nearest)
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(table)
+    print(f"Results:       {outcome.results}/<case id>.json")
+    print(f"Contact sheet: {outcome.contact_sheet}")
+    print("These are synthetic phantoms. Research use only; not a medical device.")
+
+
+def print_checks(checks: Sequence[Check], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([asdict(check) for check in checks], indent=1))
+        return
+    for check in checks:
+        print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {check.finding}")
+
+
+def print_found(reports: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(reports, indent=1))
+        return
+    table = Table("case", "status", "score", "reason", "bundle", "precision")
+    for report in reports:
+        score = "" if report["score"] is None else f"{report['score']:.3f}"
+        status, reason = report["status"], report["reason"] or ""
+        table.add_row(report["case_id"], status, score, reason, report["bundle"][:12], report["precision"])
+    Console().print(table)
+
+
+def print_config(origins: Origins, *, as_json: bool) -> None:
+    if as_json:
+        values = asdict(origins.config)
+        print(
+            json.dumps(
+                {key: {"value": values[key], "from": origin} for key, origin in origins.origin.items()}, indent=1
+            )
+        )
+        return
+    table = Table("key", "value", "from")
+    for key, value in asdict(origins.config).items():
+        table.add_row(key, str(value), origins.origin[key])
+    Console().print(table)

@@ -1,0 +1,242 @@
+"""The command line: one clear line and the right exit code for every mistake, and JSON that machines can read."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from tiny_bundle import write_manifest, write_tiny_bundle
+
+from edge.cli import LAZY, main
+from edge.imaging.preprocess import Preprocessing
+from edge.phantom import render
+from edge.phantom_dicom import write_dicom, write_png
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture
+def chest(tmp_path: Path) -> Path:
+    write_dicom(render(1, "covid", longest_side=256), tmp_path / "chest.dcm")
+    return tmp_path / "chest.dcm"
+
+
+@pytest.fixture
+def incoming(tmp_path: Path) -> Path:
+    (tmp_path / "incoming").mkdir()
+    return tmp_path / "incoming"
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def assert_one_line(result: Result, code: int, *words: str) -> None:
+    assert result.exit_code == code, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line and not line.startswith("{")]
+    assert line.startswith("edge-cxr: ")
+    for word in words:
+        assert word in line
+
+
+def commands(group: click.Group, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*prefix, name))
+        else:
+            yield (*prefix, name), command
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    found = dict(commands(main))
+    assert {name for (name, *_) in found} >= {"watch", "infer", "similar", "find", "bench", "demo", "doctor", *LAZY}
+    for path, command in found.items():
+        told = " ".join(f"{command.help} {command.epilog}".split())
+        assert f"Example: edge-cxr {' '.join(path)}" in told, path
+
+
+def test_a_missing_folder(tmp_path: Path, bundle: Path) -> None:
+    result = call("watch", tmp_path / "nowhere", "--state", tmp_path / "state", "--bundle", bundle, "--once")
+    assert_one_line(result, 2, "incoming folder", "does not exist", "create it")
+
+
+def test_an_unreadable_bundle(tmp_path: Path, incoming: Path) -> None:
+    result = call("watch", incoming, "--state", tmp_path / "state", "--bundle", incoming, "--once")
+    assert_one_line(result, 2, "manifest.json cannot be read", "export it again")
+
+
+def test_a_corrupted_onnx(tmp_path: Path, incoming: Path) -> None:
+    folder = write_tiny_bundle(tmp_path / "tiny")
+    model = folder / "model.fp32.onnx"
+    model.write_bytes(model.read_bytes()[:-1000])
+    arguments = ("watch", incoming, "--state", tmp_path / "state", "--bundle", folder, "--once")
+    assert_one_line(call(*arguments), 2, "does not match its digest", "copy the bundle again")
+    write_manifest(folder)  # damaged before it was packed
+    assert_one_line(call(*arguments), 1, "cannot compile", "export it again")
+
+
+def test_a_port_in_use(tmp_path: Path, incoming: Path, bundle: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = call(
+            "watch", incoming, "--state", tmp_path / "state", "--bundle", bundle, "--once", "--listen", address
+        )
+    assert_one_line(result, 2, address, "in use", "--listen")
+
+
+def test_a_state_folder_inside_the_incoming_folder(incoming: Path, bundle: Path) -> None:
+    result = call("watch", incoming, "--state", incoming / "state", "--bundle", bundle, "--once")
+    assert_one_line(result, 2, "lies inside the incoming folder", "--state")
+    assert list(incoming.iterdir()) == []
+
+
+def test_a_state_folder_with_other_things(tmp_path: Path, incoming: Path, bundle: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o755)
+    (tmp_path / "home" / "thesis.txt").touch()
+    result = call("watch", incoming, "--state", tmp_path / "home", "--bundle", bundle, "--once")
+    assert_one_line(result, 1, "holds other files", "--state")
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o755
+
+
+def test_warnings_are_shown_to_people(incoming: Path, bundle: Path, tmp_path: Path) -> None:
+    write_png(render(1, "covid", longest_side=256), incoming / "chest.png")
+    shown = call("watch", incoming, "--state", tmp_path / "state", "--bundle", bundle, "--once").stdout
+    assert "[no_view]" in shown
+    assert "1 scored, 0 not scored" in shown
+
+
+def test_a_state_folder_that_is_a_file(tmp_path: Path, incoming: Path, bundle: Path) -> None:
+    (tmp_path / "state").touch()
+    result = call("watch", incoming, "--state", tmp_path / "state", "--bundle", bundle, "--once")
+    assert_one_line(result, 1, "cannot be used", "--state")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--precision", "int9", ("int9", "fp32")),
+        ("--precision", "int8", ("holds fp32, not int8",)),
+        ("--backend", "abacus", ("abacus", "openvino")),
+        ("--after", "burn", ("burn", "archive")),
+    ],
+)
+def test_a_wrong_choice(
+    tmp_path: Path, incoming: Path, bundle: Path, option: str, value: str, words: tuple[str, ...]
+) -> None:
+    result = call("watch", incoming, "--state", tmp_path / "state", "--bundle", bundle, "--once", option, value)
+    assert_one_line(result, 2, *words)
+
+
+def test_tensorrt_says_what_to_do_instead(tmp_path: Path, incoming: Path, bundle: Path) -> None:
+    result = call(
+        "watch", incoming, "--state", tmp_path / "state", "--bundle", bundle, "--once", "--backend", "tensorrt"
+    )
+    assert_one_line(result, 1, "TensorRT", "--backend openvino")
+
+
+def test_watch_once_prints_json_lines(incoming: Path, bundle: Path, chest: Path, tmp_path: Path) -> None:
+    chest.rename(incoming / "chest.dcm")
+    result = call("watch", incoming, "--state", tmp_path / "state", "--bundle", bundle, "--once", "--json")
+    (report,) = [json.loads(line) for line in result.stdout.splitlines()]
+    assert report["status"] == "scored"
+    assert result.exit_code == 0
+
+
+def test_infer_gives_reports_in_order_and_fails_when_one_is_refused(bundle: Path, chest: Path, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("not a radiograph")
+    good = call("infer", chest, "--bundle", bundle, "--json")
+    assert good.exit_code == 0
+    (report,) = json.loads(good.stdout)
+    assert 0 < report["score"] < 1
+    both = call("infer", chest, tmp_path / "note.txt", "--bundle", bundle, "--json")
+    assert both.exit_code == 1
+    assert [entry["reason"] for entry in json.loads(both.stdout)] == [None, "unreadable"]
+    assert "score" in call("infer", chest, "--bundle", bundle).stdout
+    assert_one_line(call("infer", tmp_path / "none.dcm", "--bundle", bundle), 2, "is no file")
+
+
+def test_similar_by_file_and_by_case(bundle: Path, chest: Path, incoming: Path, tmp_path: Path) -> None:
+    by_file = json.loads(call("similar", chest, "--bundle", bundle, "--json", "-k", "3").stdout)
+    assert len(by_file) == 3
+    assert by_file == sorted(by_file, key=lambda near: near["distance"])
+    chest.rename(incoming / "chest.dcm")
+    state = tmp_path / "state"
+    watched = call("watch", incoming, "--state", state, "--bundle", bundle, "--once", "--json")
+    case_id = json.loads(watched.stdout)["case_id"]
+    by_case = json.loads(call("similar", case_id, "--bundle", bundle, "--state", state, "--json", "-k", "3").stdout)
+    assert by_case == by_file
+    assert_one_line(call("similar", "0" * 16, "--bundle", bundle, "--state", state), 2, "has no score")
+    assert_one_line(call("similar", "nothing", "--bundle", bundle, "--state", state), 2, "neither a file nor a case")
+
+
+def test_find_prints_the_results_of_a_file(bundle: Path, chest: Path, incoming: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    assert_one_line(call("find", chest, "--state", state), 2, "holds no ledger")
+    call("watch", incoming, "--state", state, "--bundle", bundle, "--once")
+    unknown = call("find", chest, "--state", state, "--json")
+    assert (unknown.exit_code, json.loads(unknown.stdout)) == (1, [])
+    (incoming / "copy.dcm").write_bytes(chest.read_bytes())
+    call("watch", incoming, "--state", state, "--bundle", bundle, "--once")
+    (report,) = json.loads(call("find", chest, "--state", state, "--json").stdout)
+    assert report["status"] == "scored"
+
+
+def test_doctor_names_what_is_wrong(bundle: Path, tmp_path: Path) -> None:
+    good = call("doctor", "--bundle", bundle, "--state", tmp_path / "state", "--json")
+    assert good.exit_code == 0
+    assert [check["name"] for check in json.loads(good.stdout)] == [
+        "ledger library",
+        "state folder",
+        "bundle",
+        "known answers",
+    ]
+    bad = call("doctor", "--bundle", tmp_path / "none", "--state", tmp_path / "state")
+    assert bad.exit_code == 1
+    assert "FAIL  bundle" in bad.stdout
+    assert "ok    state folder" in bad.stdout
+
+
+def test_config_check_and_show(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text('after = "archive"\n')
+    bad.write_text('affter = "archive"\n')
+    assert call("config", "check", good).exit_code == 0
+    assert_one_line(call("config", "check", bad), 2, "affter", "did you mean after?")
+    shown = call("config", "show", "--config", good).stdout
+    assert any("after" in line and "archive" in line and "file" in line for line in shown.splitlines())
+    told = json.loads(call("config", "show", "--config", good, "--json").stdout)
+    assert told["after"] == {"value": "archive", "from": "file"}
+
+
+def test_bundle_verify_and_show(bundle: Path) -> None:
+    assert "files match; id" in call("bundle", "verify", bundle).stdout
+    assert json.loads(call("bundle", "verify", bundle, "--json").stdout)["name"] == "tiny"
+    assert json.loads(call("bundle", "show", bundle, "--json").stdout) == {}
+    assert "for tests" in call("bundle", "show", bundle).stdout
+    assert Preprocessing().digest in (bundle / "manifest.json").read_text()
+
+
+def test_a_command_whose_extra_is_missing_says_how_to_get_it() -> None:
+    """Without torch the box still lists the command, and names the fix."""
+    code = "import sys; sys.modules['torch'] = None; from edge.cli import main; main(['train', '--network', 'lungs'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "`train` needs torch. In a checkout, run: pip install '.[export]'" in done.stderr
+
+
+def test_a_link_is_followed_where_a_person_names_it(bundle: Path, chest: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.dcm"
+    link.symlink_to(chest)
+    for command in ("infer", "similar"):
+        assert call(command, link, "--bundle", bundle).exit_code == 0

@@ -1,0 +1,108 @@
+"""Settings: one precedence, and nothing misspelt is let through."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from edge.config import Config, resolve
+from edge.errors import UsageError
+
+
+def toml(folder: Path, text: str) -> Path:
+    path = folder / "edge-cxr.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_and_their_origin() -> None:
+    resolved = resolve({}, {}, None)
+    assert resolved.config == Config()
+    assert set(resolved.origin.values()) == {"default"}
+    assert resolved.origin.keys() == {field.name for field in fields(Config)}
+
+
+def test_option_then_environment_then_file_then_default(tmp_path: Path) -> None:
+    file = toml(tmp_path, 'bundle = "file"\nstate = "file"\nafter = "delete"')
+    environment = {"EDGE_CXR_BUNDLE": "environment", "EDGE_CXR_STATE": "environment", "PATH": "/bin"}
+    resolved = resolve({"bundle": "option", "state": None}, environment, file)
+    config, origin = resolved.config, resolved.origin
+    assert (config.bundle, config.state, config.after, config.neighbours) == ("option", "environment", "delete", 4)
+    names = ("bundle", "state", "after", "neighbours")
+    assert [origin[name] for name in names] == ["option", "environment", "file", "default"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("NEIGHBOURS", "7", 7),
+        ("SCAN_S", "2.5", 2.5),
+        ("SCAN_S", "3", 3.0),
+        ("INCLUDE_EARLIER_CASES", "yes", True),
+        ("INCLUDE_EARLIER_CASES", "FALSE", False),
+        ("INCLUDE_EARLIER_CASES", "0", False),
+        ("LISTEN", "", ""),
+    ],
+)
+def test_environment_values_are_typed(name: str, text: str, value: object) -> None:
+    config = resolve({}, {f"EDGE_CXR_{name}": text}, None).config
+    assert getattr(config, name.lower()) == value
+    assert type(getattr(config, name.lower())) is type(value)
+
+
+def test_a_whole_number_may_stand_for_seconds(tmp_path: Path) -> None:
+    assert resolve({}, {}, toml(tmp_path, "scan_s = 3")).config.scan_s == 3.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("neighbors = 3", r"unknown key 'neighbors' in .*edge-cxr\.toml; did you mean neighbours\?"),
+        ("zzz = 1", r"unknown key 'zzz'.*known keys: state, bundle"),
+        ('neighbours = "3"', r"neighbours \(file\) is '3'; it must be of type int"),
+        ("neighbours = true", r"neighbours \(file\) is True; it must be of type int"),
+        ("neighbours = 2.0", "must be of type int"),
+        ("include_earlier_cases = 1", "must be of type bool"),
+        ("neighbours = -1", r"neighbours \(file\) is -1; it must be greater"),
+        ("scan_s = 0", r"scan_s \(file\) is 0\.0; it must be greater"),
+        ("queue_size = 0", "must be greater"),
+        ("decode_limit_s = -5", "must be greater"),
+        ('after = "burn"', r"after \(file\) is 'burn'; it must be one of keep, archive, delete"),
+        ('backend = "cuda"', "must be one of auto, openvino, tensorrt"),
+        ('precision = "fp8"', "must be one of"),
+        ("after = ", r"edge-cxr\.toml is not TOML .*mend that line"),
+        ("after = 'x'\nafter = 'y'", "is not TOML"),
+    ],
+)
+def test_what_the_file_gets_wrong_is_named_with_the_fix(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve({}, {}, toml(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"EDGE_CXR_NEIGHBORS": "3"}, r"unknown key 'neighbors' in the environment; did you mean neighbours\?"),
+        ({"EDGE_CXR_NEIGHBOURS": "three"}, "EDGE_CXR_NEIGHBOURS is 'three'; it must be of type int"),
+        ({"EDGE_CXR_INCLUDE_EARLIER_CASES": "maybe"}, "must be of type bool"),
+        ({"EDGE_CXR_AFTER": "burn"}, r"after \(environment\) is 'burn'"),
+        ({"EDGE_CXR_SCAN_S": "nan"}, r"scan_s \(environment\) is nan; it must be a number of seconds"),
+        ({"EDGE_CXR_DECODE_LIMIT_S": "inf"}, "must be a number of seconds"),
+    ],
+)
+def test_what_the_environment_gets_wrong(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve({}, environment, None)
+
+
+def test_a_wrong_value_that_is_overridden_by_an_option_still_counts_as_unknown_key(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown key"):
+        resolve({"neighbours": 3}, {}, toml(tmp_path, "neighbors = 3"))
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot be read .*check --config"):
+        resolve({}, {}, tmp_path / "missing.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="is not TOML"):
+        resolve({}, {}, tmp_path / "binary.toml")
