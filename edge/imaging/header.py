@@ -1,0 +1,119 @@
+"""What a DICOM header alone says: a frontal chest radiograph or not, of an adult, lossy, the shape of its pixels."""
+
+import re
+
+from pydicom import Dataset
+from pydicom.multival import MultiValue
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+)
+
+from edge.errors import NoPixels, NotARadiograph, NotFrontalChest, Unreadable, UnsupportedSyntax
+from edge.imaging.pixel_data import LOSSY
+
+RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "DR", "RG"})
+RADIOGRAPH_CLASSES = frozenset({ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation})
+CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "LUNG")
+FRONTAL_VIEWS = ("AP", "PA")
+OTHER_PROJECTIONS = ("lateral", "oblique", "decubitus", "lordotic")
+ADULT_YEARS = 18
+_AGE_UNITS = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
+_DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")  # the first that is there counts
+
+
+def check_header(dataset: Dataset) -> None:
+    """What the header alone rules out, before a pixel is decoded.
+
+    Raises NoPixels, NotARadiograph, Unreadable, UnsupportedSyntax or NotFrontalChest. Minors are judged with the other
+    gates, later.
+    """
+    # First, because it comes last: a file cut inside its header may read as another modality or body part.
+    if "PixelData" not in dataset:
+        raise NoPixels("the file has no pixel data; send the image itself")
+    modality, sop_class = text(dataset, "Modality").upper(), dataset.get("SOPClassUID")
+    if modality not in RADIOGRAPH_MODALITIES and not (modality == "" and sop_class in RADIOGRAPH_CLASSES):
+        raise NotARadiograph(f"the modality is {_shown(modality)}; send CR or DX radiographs only")
+    if sop_class == DigitalXRayImageStorageForProcessing or text(dataset, "PresentationIntentType") == "FOR PROCESSING":
+        raise NotARadiograph("the image is raw detector data (FOR PROCESSING); send the one FOR PRESENTATION")
+    if not all(keyword in dataset for keyword in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")):
+        raise Unreadable("the header lacks Rows, Columns, BitsAllocated or PhotometricInterpretation; send it again")
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames != 1:
+        raise NotARadiograph(f"the file holds {frames} frames; send single radiographs")
+    photometric = str(dataset.PhotometricInterpretation)
+    if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise NotARadiograph(f"the pixels are {_shown(photometric)}; send MONOCHROME1 or MONOCHROME2")
+    if dataset.BitsAllocated not in (8, 16):
+        raise UnsupportedSyntax(f"{dataset.BitsAllocated} bits are allocated; send 8 or 16")
+    high_bit, bits_stored = dataset.get("HighBit"), dataset.get("BitsStored")
+    if high_bit is not None and bits_stored is not None and high_bit != bits_stored - 1:  # PS3.5 8.1.1
+        raise UnsupportedSyntax(f"HighBit is {high_bit} for {bits_stored} bits stored; send it right-justified")
+    body_part = text(dataset, "BodyPartExamined").upper()
+    if body_part and not any(word in body_part for word in CHEST_WORDS):
+        raise NotFrontalChest(f"the body part is {_shown(body_part)}; send chest radiographs only")
+    view_position(dataset)
+
+
+def _shown(code: str) -> str:
+    """A coded header value for a message: only short words of capitals, so that no free text can leak."""
+    return code if code.replace("_", "").isalnum() and len(code) <= 16 else "not a known code"
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """An element as stripped text, empty when it is absent or empty."""
+    value = dataset.get(keyword)
+    return "" if value is None else str(value).strip()
+
+
+def view_position(dataset: Dataset) -> str | None:
+    """AP or PA, or None when the header does not say (PS3.3 C.8.7.1.1.1, C.8.11.7).
+
+    Raises NotFrontalChest when ViewPosition or ViewCodeSequence names any other view.
+    """
+    words = re.findall("[A-Z]+", text(dataset, "ViewPosition").upper())
+    if words and words[0] in FRONTAL_VIEWS:
+        return words[0]
+    if words:
+        raise NotFrontalChest("the view in the header is not frontal; send frontal radiographs (AP or PA) only")
+    for code in dataset.get("ViewCodeSequence") or ():
+        if any(word in text(code, "CodeMeaning").lower() for word in OTHER_PROJECTIONS):
+            raise NotFrontalChest("the view in the header is not frontal; send frontal radiographs (AP or PA) only")
+    return None
+
+
+def is_minor(dataset: Dataset) -> bool:
+    """True when PatientAge (PS3.5 AS, or a bare number of years), or birth date and date of the study, say under 18."""
+    age = text(dataset, "PatientAge").upper()
+    number = age.rstrip("DWMY").strip()
+    if number.isdigit():
+        return int(number) / _AGE_UNITS.get(age[-1:], 1.0) < ADULT_YEARS
+    born = _date(text(dataset, "PatientBirthDate"))
+    taken = [_date(text(dataset, keyword)) for keyword in _DATES]
+    known = [date for date in taken if date is not None]
+    if born is None or not known:
+        return False
+    return known[0] - born < ADULT_YEARS * 10_000  # dates as YYYYMMDD compare like ages
+
+
+def _date(written: str) -> int | None:
+    """YYYYMMDD as a number; the older form YYYY.MM.DD too (PS3.5 6.2, DA)."""
+    digits = written.replace(".", "")
+    return int(digits) if len(digits) == 8 and digits.isdigit() else None
+
+
+def is_lossy(dataset: Dataset) -> bool:
+    """LossyImageCompression (PS3.3 C.7.6.1.1.5), or a transfer syntax that can only be lossy."""
+    return text(dataset, "LossyImageCompression") == "01" or dataset.file_meta.TransferSyntaxUID in LOSSY
+
+
+def pixel_aspect(dataset: Dataset) -> tuple[float, float]:
+    """Relative height and width of a pixel: from PixelAspectRatio, or the spacings; (1, 1) when unknown or absurd."""
+    for keyword in ("PixelAspectRatio", "ImagerPixelSpacing", "PixelSpacing"):
+        value = dataset.get(keyword)
+        if isinstance(value, MultiValue) and len(value) == 2:
+            vertical, horizontal = float(value[0]), float(value[1])
+            if vertical > 0 and horizontal > 0 and 0.25 <= vertical / horizontal <= 4:
+                return vertical / horizontal, 1.0
+    return 1.0, 1.0

@@ -1,0 +1,163 @@
+"""The decode worker: the same result as in this process, and a box that survives whatever a file does to it."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from radiograph_files import chest, dicom_file, phantom_pixels
+
+from edge.errors import DecoderDied, NotARadiograph, NotFrontalChest, StateError, Truncated, Unreadable
+from edge.imaging.decoder import TRIES, Decoder
+from edge.imaging.preprocess import Preprocessing, preprocess
+from edge.imaging.read import read
+from edge.snapshot import snapshot
+from edge.values import Decoded
+
+SITE_KEY = bytes(range(32))
+PARAMETERS = Preprocessing(side=256, framing="stretch")
+CHEST = dicom_file(chest(phantom_pixels(), bits_stored=12))
+MAD_WORKER = Path(__file__).parent / "mad_worker.py"
+SHORT_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    with Decoder(PARAMETERS, site_key=SITE_KEY) as opened:
+        yield opened
+
+
+def decode(decoder: Decoder, content: bytes, folder: Path) -> Decoded:
+    path = folder / "file"
+    path.write_bytes(content)
+    with snapshot(path) as frozen:
+        return decoder.decode(frozen)
+
+
+def worker_pids() -> set[int]:
+    """Workers are this process's only children."""
+    children = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for listed in children for pid in listed.read_text().split()}
+
+
+def started_worker(decoder: Decoder) -> int:
+    before = worker_pids()
+    decoder.start()
+    (worker,) = worker_pids() - before
+    return worker
+
+
+def test_a_worker_answers_as_this_process_does(decoder: Decoder, tmp_path: Path) -> None:
+    decoded = decode(decoder, CHEST, tmp_path)
+    radiograph = read(CHEST, site_key=SITE_KEY)
+    model_input = preprocess(radiograph, PARAMETERS)
+    assert decoded.source == radiograph.source
+    assert decoded.model_input.crop == model_input.crop
+    assert decoded.model_input.preprocessing_digest == PARAMETERS.digest
+    assert decoded.model_input.pixels.dtype == np.float32
+    np.testing.assert_array_equal(decoded.model_input.pixels, model_input.pixels)
+    assert decoded.timings_s.keys() == {"decode", "preprocess"}
+    assert all(spent_s >= 0 for spent_s in decoded.timings_s.values())
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (b"hello", Unreadable, "neither DICOM, PNG, JPEG nor TIFF"),
+        (CHEST[:-100], Truncated, "pixel data hold"),
+        (dicom_file(chest(phantom_pixels(), Modality="CT")), NotARadiograph, "the modality is CT"),
+        (
+            dicom_file(chest(phantom_pixels(), ViewPosition="LL")),
+            NotFrontalChest,
+            "the view in the header is not frontal",
+        ),
+    ],
+    ids=["text", "short", "CT", "lateral"],
+)
+def test_refusals_come_back(
+    decoder: Decoder, tmp_path: Path, content: bytes, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        decode(decoder, content, tmp_path)
+
+
+def test_one_worker_serves_many_files(decoder: Decoder, tmp_path: Path) -> None:
+    decoder.close()
+    before = started_worker(decoder)
+    workers = worker_pids()
+    for _ in range(5):
+        with pytest.raises(Unreadable):
+            decode(decoder, b"hello", tmp_path)
+        decode(decoder, CHEST, tmp_path)
+    assert worker_pids() == workers
+    assert len(list(Path(f"/proc/{before}/fd").iterdir())) < 20  # descriptors are closed
+
+
+def test_a_worker_that_is_killed_between_files_is_replaced(tmp_path: Path) -> None:
+    with Decoder(PARAMETERS, site_key=SITE_KEY) as decoder:
+        worker = started_worker(decoder)
+        os.kill(worker, signal.SIGKILL)
+        assert decode(decoder, CHEST, tmp_path).source.format == "dicom"
+        assert worker not in worker_pids()
+
+
+def test_a_stopped_worker_is_replaced(tmp_path: Path) -> None:
+    with Decoder(PARAMETERS, site_key=SITE_KEY, limit_s=SHORT_S) as decoder:
+        worker = started_worker(decoder)
+        os.kill(worker, signal.SIGSTOP)
+        started = time.monotonic()
+        assert decode(decoder, CHEST, tmp_path).source.format == "dicom"
+        assert time.monotonic() - started >= SHORT_S
+        assert worker not in worker_pids()
+
+
+def test_closing_ends_the_worker_and_a_later_file_starts_another(tmp_path: Path) -> None:
+    with closing(Decoder(PARAMETERS, site_key=SITE_KEY)) as decoder:
+        others = worker_pids()
+        assert started_worker(decoder) not in others
+        decoder.close()
+        assert worker_pids() == others
+        decoder.close()
+        assert decode(decoder, CHEST, tmp_path).source.format == "dicom"
+
+
+def test_a_worker_that_does_not_start_is_a_fault_of_the_box() -> None:
+    with Decoder(PARAMETERS, site_key=SITE_KEY, command=["false"]) as decoder, pytest.raises(StateError, match="start"):
+        decoder.start()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def mad(log: Path) -> Iterator[Decoder]:
+    command = [sys.executable, str(MAD_WORKER), str(log)]
+    with Decoder(PARAMETERS, site_key=SITE_KEY, limit_s=SHORT_S, command=command) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("order", ["die", "half", "stall", "pickle"])
+def test_a_file_that_undoes_the_worker_is_tried_twice_and_the_next_one_works(
+    mad: Decoder, log: Path, tmp_path: Path, order: str
+) -> None:
+    with pytest.raises(DecoderDied, match="2 times"):
+        decode(mad, order.encode(), tmp_path)
+    assert log.read_text().split("\n") == [order] * TRIES + [""]
+    assert not log.with_name("log.exploited").exists()
+    assert decode(mad, CHEST, tmp_path).source.format == "dicom"
+
+
+def test_what_a_worker_says_aloud_reaches_no_log(
+    mad: Decoder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A decoder's complaint may quote a header."""
+    assert decode(mad, b"shout" + CHEST[5:], tmp_path).source.format == "dicom"
+    captured = capfd.readouterr()
+    assert captured.err == ""

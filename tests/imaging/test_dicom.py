@@ -1,0 +1,581 @@
+"""DICOM to grey levels, and what a header alone rules out. Transfer syntaxes are in test_transfer_syntaxes.py."""
+
+import hmac
+import io
+import logging
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom import Dataset, Sequence, uid
+from radiograph_files import chest, dicom_file, encapsulated_file, phantom_pixels
+
+from edge.errors import (
+    NoPixels,
+    NotARadiograph,
+    NotFrontalChest,
+    RadiographError,
+    TooLarge,
+    Unreadable,
+    UnsupportedSyntax,
+)
+from edge.imaging.preprocess import Preprocessing, preprocess
+from edge.imaging.read import MAX_PIXELS, read
+from edge.values import Radiograph
+
+RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+CHEST = phantom_pixels()
+LEFT_LATERAL = Dataset()
+LEFT_LATERAL.CodeMeaning = "left lateral"
+
+
+def radiograph_of(stored: np.ndarray, *, bits_stored: int = 12, **elements: object) -> Radiograph:
+    return read(dicom_file(chest(stored, bits_stored=bits_stored, **elements)))
+
+
+def stretched(values: np.ndarray) -> np.ndarray:
+    """What the levels must be: `values` over 0..65535."""
+    low, high = values.min(), values.max()
+    return np.rint(((values - low) * 65535 / (high - low)).round(6)).astype(np.uint16)
+
+
+# --- grey levels: exact values -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("center", "width"), [(1000, 401), (2048, 4096), (1000.5, 2), (40, 400), (1000, 1)])
+def test_linear_window(center: float, width: float) -> None:
+    """PS3.3 C.11.2.1.2.1, word for word, with 0 and 1 as the ends of the output."""
+    levels = radiograph_of(RAMP, WindowCenter=center, WindowWidth=width).pixels
+
+    def displayed(x: int) -> float:
+        if x <= center - 0.5 - (width - 1) / 2:
+            return 0.0
+        if x > center - 0.5 + (width - 1) / 2:
+            return 1.0
+        return (x - (center - 0.5)) / (width - 1) + 0.5
+
+    np.testing.assert_array_equal(levels.ravel(), stretched(np.array([displayed(x) for x in range(4096)])))
+
+
+def test_the_first_of_several_windows_counts() -> None:
+    several = radiograph_of(RAMP, WindowCenter=[1000, 3000], WindowWidth=[401, 100])
+    np.testing.assert_array_equal(several.pixels, radiograph_of(RAMP, WindowCenter=1000, WindowWidth=401).pixels)
+
+
+def test_linear_exact_window() -> None:
+    """PS3.3 C.11.2.1.3.2."""
+    window = {"WindowCenter": 1000, "WindowWidth": 400, "VOILUTFunction": "LINEAR_EXACT"}
+    expected = np.clip((np.arange(4096) - 1000) / 400 + 0.5, 0, 1)
+    np.testing.assert_array_equal(radiograph_of(RAMP, **window).pixels.ravel(), stretched(expected))
+
+
+def test_sigmoid_window() -> None:
+    """PS3.3 C.11.2.1.3.1."""
+    window = {"WindowCenter": 2000, "WindowWidth": 800, "VOILUTFunction": "SIGMOID"}
+    expected = stretched(1 / (1 + np.exp(-4 * (np.arange(4096) - 2000.0) / 800)))
+    away = np.abs(radiograph_of(RAMP, **window).pixels.ravel().astype(int) - expected)
+    assert away.max() <= 1
+
+
+def test_rescale_comes_before_the_window() -> None:
+    rescaled = radiograph_of(RAMP, RescaleSlope=2, RescaleIntercept=-100, WindowCenter=1900, WindowWidth=801)
+    np.testing.assert_array_equal(
+        rescaled.pixels.ravel(), stretched(np.clip((2.0 * np.arange(4096) - 100 - 1899.5) / 800 + 0.5, 0, 1))
+    )
+
+
+def test_a_negative_slope_inverts() -> None:
+    np.testing.assert_array_equal(
+        radiograph_of(RAMP, RescaleSlope=-1, RescaleIntercept=0).pixels, stretched(4095 - RAMP.astype(float))
+    )
+
+
+def test_without_lut_the_values_present_are_stretched() -> None:
+    part = (RAMP // 4 + 100).astype(np.uint16)
+    np.testing.assert_array_equal(radiograph_of(part).pixels, stretched(part.astype(float)))
+
+
+def lut(table: np.ndarray, first: int) -> Dataset:
+    """A LUT sequence item of 16 bit entries (PS3.3 C.11.1.1.1)."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(table), first, 16])
+    item.add_new("LUTData", "OW", table.astype("<u2").tobytes())
+    return item
+
+
+def test_modality_lut() -> None:
+    table = (np.arange(4096, dtype=np.uint32) ** 2 >> 8).astype(np.uint16)
+    item = lut(table, 0)
+    item.ModalityLUTType = "US"
+    levels = radiograph_of(RAMP, ModalityLUTSequence=Sequence([item])).pixels
+    np.testing.assert_array_equal(levels.ravel(), stretched(table.astype(float)))
+
+
+def test_voi_lut_and_what_lies_outside_it() -> None:
+    """Values below the first and beyond the last mapped value take the first and last entry (PS3.3 C.11.2.1.1)."""
+    table = np.sqrt(np.linspace(0, 60000**2, 1024)).astype(np.uint16)
+    levels = radiograph_of(RAMP, VOILUTSequence=Sequence([lut(table, 1000)])).pixels
+    expected = table[np.clip(np.arange(4096) - 1000, 0, 1023)]
+    np.testing.assert_array_equal(levels.ravel(), stretched(expected.astype(float)))
+
+
+def test_a_voi_lut_is_preferred_to_a_window() -> None:
+    sequence = Sequence([lut(np.arange(4096, dtype=np.uint16) // 7, 0)])
+    both = radiograph_of(RAMP, VOILUTSequence=sequence, WindowCenter=40, WindowWidth=400)
+    np.testing.assert_array_equal(both.pixels, radiograph_of(RAMP, VOILUTSequence=sequence).pixels)
+
+
+@pytest.mark.parametrize("constant", [0, 7, 4095])
+@pytest.mark.parametrize("photometric_interpretation", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_constant_picture_is_black(constant: int, photometric_interpretation: str) -> None:
+    flat = np.full((40, 30), constant, np.uint16)
+    assert not radiograph_of(flat, PhotometricInterpretation=photometric_interpretation).pixels.any()
+
+
+# --- MONOCHROME1 and MONOCHROME2 twins ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Twins:
+    """One radiograph stored both ways: stored value v of the one is low + high - v of the other."""
+
+    bits_stored: int
+    signed: bool
+    seed: int
+
+    @property
+    def mirror(self) -> int:
+        """low + high of the stored values that the bits can hold."""
+        return -1 if self.signed else (1 << self.bits_stored) - 1
+
+    @property
+    def stored(self) -> np.ndarray:
+        low = -(1 << (self.bits_stored - 1)) if self.signed else 0
+        rng = np.random.default_rng(self.seed)
+        span = int(rng.integers(1, 1 << self.bits_stored))  # not always the full range
+        values = rng.integers(0, span + 1, (24, 20)) + low + int(rng.integers(0, (1 << self.bits_stored) - span))
+        kind = "i" if self.signed else "u"
+        return values.astype(f"{kind}{1 if self.bits_stored == 8 else 2}")
+
+    def read(self, bright: dict[str, object], dark: dict[str, object]) -> tuple[Radiograph, Radiograph]:
+        stored = self.stored
+        mirrored = (self.mirror - stored.astype(np.int64)).astype(stored.dtype)
+        return (
+            radiograph_of(stored, bits_stored=self.bits_stored, **bright),
+            radiograph_of(mirrored, bits_stored=self.bits_stored, PhotometricInterpretation="MONOCHROME1", **dark),
+        )
+
+
+TWINS = st.builds(Twins, st.integers(8, 16), st.booleans(), st.integers(0, 2**32 - 1))
+SLOPES = st.sampled_from([1, 2, 0.5, 0.1, 0.0244, -1, -0.3, 1.5])
+
+
+def assert_same(twins: tuple[Radiograph, Radiograph]) -> None:
+    bright, dark = twins
+    np.testing.assert_array_equal(bright.pixels, dark.pixels)
+    assert bright.source.pixels_sha256 == dark.source.pixels_sha256
+
+
+@given(TWINS)
+def test_twins_without_window(twins: Twins) -> None:
+    assert_same(twins.read({}, {}))
+
+
+@given(TWINS, st.integers(-3000, 70000), st.integers(1, 70000))
+def test_twins_with_window(twins: Twins, center: int, width: int) -> None:
+    other = twins.mirror + 1 - center  # the LINEAR window is centred half a value below its centre
+    assert_same(
+        twins.read({"WindowCenter": center, "WindowWidth": width}, {"WindowCenter": other, "WindowWidth": width})
+    )
+
+
+@given(TWINS, SLOPES, st.sampled_from([0, -1024, 0.5, 17]))
+def test_twins_with_rescale(twins: Twins, slope: float, intercept: float) -> None:
+    rescale = {"RescaleSlope": slope, "RescaleIntercept": intercept}
+    assert_same(twins.read(rescale, rescale))
+
+
+@given(TWINS, st.sampled_from([1, 2, -1, 4]), st.integers(-2000, 2000), st.integers(0, 5000), st.integers(1, 9000))
+def test_twins_with_rescale_and_window(twins: Twins, slope: int, intercept: int, center: int, width: int) -> None:
+    rescale = {"RescaleSlope": slope, "RescaleIntercept": intercept}
+    other = slope * twins.mirror + 2 * intercept + 1 - center
+    bright = {**rescale, "WindowCenter": center, "WindowWidth": width}
+    assert_same(twins.read(bright, {**bright, "WindowCenter": other}))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["ModalityLUTSequence", "VOILUTSequence"]))
+def test_twins_with_lut(seed: int, keyword: str) -> None:
+    rng = np.random.default_rng(seed)
+    table = np.sort(rng.integers(0, 65536, 1024)).astype(np.uint16)
+    items = [lut(table, 0), lut(65535 - table[::-1], 0)]
+    if keyword == "ModalityLUTSequence":
+        for item in items:
+            item.ModalityLUTType = "US"
+    bright, dark = ({keyword: Sequence([item])} for item in items)
+    assert_same(Twins(10, False, seed).read(bright, dark))
+
+
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 1800, "WindowWidth": 2000}], ids=["plain", "window"])
+def test_twins_give_the_same_model_input(window: dict[str, object]) -> None:
+    bright = radiograph_of(CHEST, **window)
+    mirrored = {**window, "WindowCenter": 4096 - 1800} if window else {}
+    dark = radiograph_of(4095 - CHEST, PhotometricInterpretation="MONOCHROME1", **mirrored)
+    inputs = [preprocess(radiograph, Preprocessing()) for radiograph in (bright, dark)]
+    np.testing.assert_array_equal(inputs[0].pixels, inputs[1].pixels)
+    assert inputs[0].crop == inputs[1].crop
+    inverted = preprocess(radiograph_of(4095 - CHEST, **mirrored), Preprocessing())
+    assert not np.array_equal(inverted.pixels, inputs[0].pixels)  # or the twins would prove nothing
+
+
+# --- padding and pixel aspect ------------------------------------------------------------------------------------
+
+
+def padded(padding: int, dtype: type = np.uint16) -> np.ndarray:
+    stored = CHEST.astype(dtype)
+    stored[:10] = padding
+    return stored
+
+
+def test_padding_is_zero_and_counts_for_nothing() -> None:
+    """Were 65535 counted, the radiograph would be squeezed into the lowest sixteenth of the levels."""
+    radiograph = radiograph_of(padded(65535), bits_stored=16, PixelPaddingValue=65535)
+    expected = stretched(CHEST[10:].astype(float))
+    np.testing.assert_array_equal(radiograph.pixels[10:], expected)
+    assert not radiograph.pixels[:10].any()
+    assert radiograph.valid is not None
+    assert not radiograph.valid[:10].any()
+    assert radiograph.valid[10:].all()
+
+
+@pytest.mark.parametrize(("value", "limit"), [(60000, 65535), (65535, 60000)])
+def test_padding_range(value: int, limit: int) -> None:
+    stored = padded(60000)
+    stored[5:10] = 65000
+    radiograph = radiograph_of(stored, bits_stored=16, PixelPaddingValue=value, PixelPaddingRangeLimit=limit)
+    np.testing.assert_array_equal(radiograph.pixels[10:], stretched(CHEST[10:].astype(float)))
+    assert not radiograph.pixels[:10].any()
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian], ids=lambda s: s.keyword)
+@pytest.mark.parametrize("representation", ["SS", "US"])
+def test_padding_of_signed_pixels(syntax: uid.UID, representation: str) -> None:
+    """Some writers give the padding of signed pixels as an unsigned number."""
+    dataset = chest(padded(-2000, np.int16))
+    dataset.add_new("PixelPaddingValue", representation, -2000 if representation == "SS" else 65536 - 2000)
+    radiograph = read(dicom_file(dataset, syntax))
+    np.testing.assert_array_equal(radiograph.pixels[10:], stretched(CHEST[10:].astype(float)))
+    assert not radiograph.pixels[:10].any()
+
+
+def test_padding_of_monochrome1_is_zero_too() -> None:
+    stored = 4095 - CHEST
+    stored[:10] = 65535
+    dark = radiograph_of(stored, bits_stored=16, PixelPaddingValue=65535, PhotometricInterpretation="MONOCHROME1")
+    bright = radiograph_of(padded(65535), bits_stored=16, PixelPaddingValue=65535)
+    np.testing.assert_array_equal(dark.pixels, bright.pixels)
+
+
+def test_a_padding_value_that_no_pixel_has_marks_nothing() -> None:
+    radiograph = radiograph_of(CHEST, bits_stored=16, PixelPaddingValue=65535)
+    assert radiograph.valid is None
+    np.testing.assert_array_equal(radiograph.pixels, radiograph_of(CHEST).pixels)
+
+
+def test_nothing_but_padding_is_black() -> None:
+    radiograph = radiograph_of(np.full((30, 30), 9, np.uint16), PixelPaddingValue=9)
+    assert not radiograph.pixels.any()
+    assert not preprocess(radiograph, Preprocessing(side=64)).pixels.any()
+
+
+@pytest.mark.parametrize(
+    ("elements", "aspect"),
+    [
+        ({}, 1.0),
+        ({"PixelAspectRatio": [2, 1]}, 2.0),
+        ({"ImagerPixelSpacing": [0.1, 0.2]}, 0.5),
+        ({"PixelSpacing": [0.2, 0.1]}, 2.0),
+        ({"PixelAspectRatio": [3, 2], "ImagerPixelSpacing": [0.1, 0.2]}, 1.5),
+        ({"PixelAspectRatio": [0, 1]}, 1.0),
+        ({"ImagerPixelSpacing": [1, 1000]}, 1.0),
+    ],
+    ids=str,
+)
+def test_pixel_aspect(elements: dict[str, object], aspect: float) -> None:
+    radiograph = radiograph_of(CHEST, **elements)
+    assert radiograph.row_spacing / radiograph.column_spacing == pytest.approx(aspect)
+
+
+def test_tall_pixels_make_a_tall_picture() -> None:
+    """Every second row left out and the pixels called twice as tall: the same body, in the same proportions."""
+    whole = preprocess(radiograph_of(CHEST), Preprocessing()).crop
+    half = preprocess(radiograph_of(CHEST[::2], PixelAspectRatio=[2, 1]), Preprocessing()).crop
+    assert half.model_height / half.model_width == pytest.approx(whole.model_height / whole.model_width, rel=0.05)
+
+
+# --- what the header rules out -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("modality", ["CR", "DX", "DR", "RG", "cr"])
+def test_radiographs_by_modality(modality: str) -> None:
+    assert radiograph_of(CHEST, Modality=modality).source.format == "dicom"
+
+
+@pytest.mark.parametrize("sop_class", [uid.ComputedRadiographyImageStorage, uid.DigitalXRayImageStorageForPresentation])
+def test_an_empty_modality_is_told_by_the_class(sop_class: str) -> None:
+    assert radiograph_of(CHEST, Modality="", SOPClassUID=sop_class).source.format == "dicom"
+    assert radiograph_of(CHEST, Modality=None, SOPClassUID=sop_class).source.format == "dicom"
+
+
+@pytest.mark.parametrize(
+    ("elements", "error", "message"),
+    [
+        ({"Modality": "CT"}, NotARadiograph, "the modality is CT; send CR or DX"),
+        ({"Modality": "MR"}, NotARadiograph, "the modality is MR"),
+        ({"Modality": "", "SOPClassUID": uid.SecondaryCaptureImageStorage}, NotARadiograph, "modality"),
+        ({"NumberOfFrames": 2}, NotARadiograph, "2 frames"),
+        ({"SamplesPerPixel": 3}, NotARadiograph, "send MONOCHROME1 or MONOCHROME2"),
+        ({"PhotometricInterpretation": "RGB"}, NotARadiograph, "the pixels are RGB"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, NotARadiograph, "send MONOCHROME1 or MONOCHROME2"),
+        ({"PixelData": None}, NoPixels, "no pixel data; send the image itself"),
+        ({"Rows": None}, Unreadable, "the header lacks"),
+        ({"PhotometricInterpretation": None}, Unreadable, "the header lacks"),
+        ({"BitsAllocated": 32, "BitsStored": 32, "HighBit": 31}, UnsupportedSyntax, "32 bits are allocated; send 8"),
+        ({"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}, UnsupportedSyntax, "1 bits are allocated"),
+        ({"BodyPartExamined": "KNEE"}, NotFrontalChest, "the body part is KNEE"),
+        ({"BodyPartExamined": "HIP"}, NotFrontalChest, "send chest radiographs only"),
+        ({"ViewPosition": "LL"}, NotFrontalChest, "the view in the header is not frontal"),
+        ({"ViewPosition": "LATERAL"}, NotFrontalChest, "the view in the header is not frontal"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, NotARadiograph, "raw detector data"),
+        ({"SOPClassUID": uid.DigitalXRayImageStorageForProcessing}, NotARadiograph, "raw detector data"),
+        ({"ViewPosition": "LEFT LATERAL"}, NotFrontalChest, "the view in the header is not frontal"),
+        ({"ViewPosition": "LLD"}, NotFrontalChest, "the view in the header is not frontal"),
+        ({"ViewPosition": "LORDOTIC"}, NotFrontalChest, "the view in the header is not frontal"),
+        (
+            {"ViewPosition": None, "ViewCodeSequence": [LEFT_LATERAL]},
+            NotFrontalChest,
+            "the view in the header is not frontal",
+        ),
+        ({"BitsStored": 12, "HighBit": 15}, UnsupportedSyntax, "HighBit is 15 for 12 bits stored"),
+        ({"ViewPosition": "RLO"}, NotFrontalChest, "the view in the header is not frontal"),
+        ({"Rows": 60000, "Columns": 60000}, TooLarge, "60000 x 60000; at most"),
+        ({"Rows": 0}, RadiographError, "damaged"),
+    ],
+    ids=str,
+)
+def test_the_header_rules_out(elements: dict[str, object], error: type[RadiographError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        radiograph_of(CHEST, **elements)
+
+
+def test_float_pixel_data_are_no_pixels() -> None:
+    dataset = chest(CHEST, PixelData=None, BitsAllocated=32)
+    dataset.FloatPixelData = CHEST.astype("<f4").tobytes()
+    with pytest.raises(NoPixels):
+        read(dicom_file(dataset))
+
+
+def test_the_largest_header_that_is_read_is_not_decoded_for_its_claim() -> None:
+    """A header may claim what it likes: memory is spent on what is there."""
+    with pytest.raises(RadiographError, match="pixel data hold"):
+        radiograph_of(CHEST, Rows=10000, Columns=MAX_PIXELS // 10000)
+
+
+@pytest.mark.parametrize("body_part", ["CHEST", "THORAX", "chest", "", None, "CHESTABDOMEN", "LUNG"])
+def test_chests_by_body_part(body_part: str | None) -> None:
+    assert radiograph_of(CHEST, BodyPartExamined=body_part).pixels.any()
+
+
+@pytest.mark.parametrize(
+    ("written", "view"), [("AP", "AP"), ("PA", "PA"), ("pa", "PA"), ("AP SUPINE", "AP"), ("", None), (None, None)]
+)
+def test_view_position(written: str | None, view: str | None) -> None:
+    assert radiograph_of(CHEST, ViewPosition=written).source.view_position == view
+
+
+@pytest.mark.parametrize(
+    ("age", "minor"),
+    [
+        ("017Y", True),
+        ("018Y", False),
+        ("101Y", False),
+        ("003D", True),
+        ("051W", True),
+        ("999W", False),
+        ("030M", True),
+        ("215M", True),
+        ("216M", False),
+        ("999M", False),
+        ("17", True),
+        ("18", False),
+        ("7y", True),
+        ("", False),
+        (None, False),
+        ("unknown", False),
+    ],
+)
+def test_minors_by_age(age: str | None, minor: bool) -> None:
+    assert radiograph_of(CHEST, PatientAge=age).source.minor == minor
+
+
+def test_minors_by_the_date_of_the_acquisition_when_the_study_has_none() -> None:
+    dates = {"PatientAge": None, "PatientBirthDate": "2015.01.01", "StudyDate": "", "AcquisitionDate": "20200101"}
+    assert radiograph_of(CHEST, **dates).source.minor
+    assert not radiograph_of(CHEST, **{**dates, "PatientBirthDate": "1950.01.01"}).source.minor
+    assert radiograph_of(CHEST, PatientAge="10 Y").source.minor
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"VOILUTFunction": "", "WindowCenter": 1000, "WindowWidth": 400},
+        {"RescaleSlope": "", "RescaleIntercept": 0, "WindowCenter": 1000, "WindowWidth": 400},
+    ],
+    ids=["function", "rescale"],
+)
+def test_an_empty_element_means_that_there_is_none(elements: dict[str, object]) -> None:
+    plain = radiograph_of(RAMP, WindowCenter=1000, WindowWidth=400).pixels
+    np.testing.assert_array_equal(radiograph_of(RAMP, **elements).pixels, plain)
+
+
+def test_a_window_of_no_width_is_no_window() -> None:
+    np.testing.assert_array_equal(
+        radiograph_of(RAMP, WindowCenter=1000, WindowWidth=0).pixels, radiograph_of(RAMP).pixels
+    )
+
+
+@pytest.mark.parametrize(
+    ("born", "studied", "minor"),
+    [
+        ("20020301", "20200229", True),
+        ("20020301", "20200301", False),
+        ("20020301", "20200302", False),
+        ("19500101", "20200101", False),
+        ("20191231", "20200101", True),
+        ("", "20200101", False),
+        ("20100101", "", False),
+        ("2010", "20200101", False),
+    ],
+)
+def test_minors_by_birth_date(born: str, studied: str, minor: bool) -> None:
+    dates = {"PatientAge": "", "PatientBirthDate": born, "StudyDate": studied}
+    assert radiograph_of(CHEST, **dates).source.minor == minor
+
+
+def test_age_is_believed_before_the_birth_date() -> None:
+    dates = {"PatientAge": "054Y", "PatientBirthDate": "20191231", "StudyDate": "20200101"}
+    assert not radiograph_of(CHEST, **dates).source.minor
+
+
+@pytest.mark.parametrize("implicit_vr", [True, False])
+def test_a_file_without_preamble_and_meta_is_read(implicit_vr: bool) -> None:
+    opened = io.BytesIO()
+    dataset = chest(CHEST, bits_stored=12)
+    del dataset.file_meta
+    dataset.save_as(opened, implicit_vr=implicit_vr, little_endian=True)
+    content = opened.getvalue()
+    assert b"DICM" not in content
+    np.testing.assert_array_equal(read(content).pixels, radiograph_of(CHEST).pixels)
+
+
+# --- what leaves the reader --------------------------------------------------------------------------------------
+
+CANARIES = {
+    "PatientName": "CANARY^NAME",
+    "PatientID": "CANARY-ID",
+    "PatientComments": "CANARY comment",
+    "ImageComments": "CANARY image",
+    "AccessionNumber": "CANARY-ACC",
+    "InstitutionName": "CANARY hospital",
+    "StudyInstanceUID": "2.25.777000777",
+    "SOPInstanceUID": "2.25.777000778",
+    "DerivationDescription": "CANARY derivation",
+    "SpecificCharacterSet": "CANARY_SET",
+}
+FAULTS: list[dict[str, object]] = [
+    {"Modality": "CANARY MODALITY 1"},
+    {"PhotometricInterpretation": "CANARY^PHOTO"},
+    {"BodyPartExamined": "CANARY^BODY PART"},
+    {"ViewPosition": "LL"},
+    {"VOILUTFunction": "CANARY^FUNCTION", "WindowCenter": 1, "WindowWidth": 10},
+    {"PixelRepresentation": 77},
+    {"PixelData": b"CANARY"},
+    {"PixelData": None},
+]
+
+
+def secrets_in(text: str) -> bool:
+    return "CANARY" in text.upper() or "777000" in text
+
+
+def canary_chest(**elements: object) -> Dataset:
+    dataset = chest(CHEST, bits_stored=12, **CANARIES)
+    dataset.add_new(0x00111001, "LO", "CANARY private")
+    for keyword, value in elements.items():
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            dataset.add_new(keyword, dataset[keyword].VR if keyword in dataset else _VRS[keyword], value)
+    return dataset
+
+
+_VRS = {"WindowCenter": "DS", "WindowWidth": "DS", "VOILUTFunction": "CS"}
+
+
+def test_nothing_of_a_patient_is_in_the_source() -> None:
+    key = bytes(range(32))
+    source = read(dicom_file(canary_chest()), site_key=key).source
+    assert not secrets_in(repr(asdict(source)))
+    assert source.patient_key == hmac.new(key, b"patient:CANARY-ID", "sha256").hexdigest()
+    assert source.instance_key == hmac.new(key, b"instance:2.25.777000778", "sha256").hexdigest()
+    other = read(dicom_file(canary_chest()), site_key=bytes(32)).source
+    assert other.patient_key != source.patient_key
+
+
+def test_no_identifier_means_no_key() -> None:
+    source = read(dicom_file(chest(CHEST, PatientID="", SOPInstanceUID="2.25.1"))).source
+    assert source.patient_key is None
+    assert source.instance_key is not None
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_no_header_text_is_in_an_error_or_a_log(fault: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    content = dicom_file(canary_chest(**fault))
+    caplog.clear()  # of what the writer had to say
+    with pytest.raises(RadiographError) as refusal:
+        read(content)
+    assert not secrets_in(str(refusal.value))
+    assert refusal.value.__cause__ is None
+    assert not secrets_in(caplog.text)
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_no_header_text_is_in_the_error_of_a_file_cut_short(share: float) -> None:
+    whole = dicom_file(canary_chest())
+    with pytest.raises(RadiographError) as refusal:
+        read(whole[: int(share * len(whole))])
+    assert not secrets_in(str(refusal.value))
+
+
+@given(st.binary(max_size=400))
+def test_garbage_after_the_prefix_is_a_radiographs_fault(garbage: bytes) -> None:
+    with pytest.raises(RadiographError):
+        read(b"\0" * 128 + b"DICM" + garbage)
+
+
+@given(st.data())
+def test_a_flipped_byte_never_raises_anything_else(data: st.DataObject) -> None:
+    whole = bytearray(dicom_file(canary_chest()))
+    whole[data.draw(st.integers(0, 900))] ^= data.draw(st.integers(1, 255))
+    try:
+        read(bytes(whole))
+    except RadiographError as refusal:
+        assert not secrets_in(str(refusal))
+
+
+def test_a_frame_that_is_no_jpeg_is_a_radiographs_fault() -> None:
+    for syntax in (uid.JPEGLosslessSV1, uid.JPEG2000Lossless, uid.JPEGExtended12Bit, uid.JPEGLSLossless):
+        with pytest.raises(RadiographError):
+            read(encapsulated_file(chest(CHEST, bits_stored=12), syntax, b"CANARY" * 40 + b"\xff\xd9"))
