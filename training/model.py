@@ -1,0 +1,168 @@
+"""The networks in torch: lung U-Net, classifier with the three-layer decision head, and their checkpoints.
+
+A checkpoint is `<name>.safetensors` (weights) with `<name>.json` (what made them). No pickle is ever read.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name torch's own documentation uses
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from edge.engines.base import EMBEDDING_SIZE
+from edge.errors import UsageError
+
+_N = TypeVar("_N", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class LungArchitecture:
+    """depth: encoder stages, each halving the side. widths: decoder channels, deepest first; one per stage."""
+
+    encoder: str = "resnet18"
+    depth: int = 4
+    widths: tuple[int, ...] = (128, 64, 32, 16)
+
+
+@dataclass(frozen=True)
+class ClassifierArchitecture:
+    """backbone: a timm name. channels: narrower stages than the backbone's own, or () for its own (ResNets only)."""
+
+    name: str = "resnet34"
+    backbone: str = "resnet34"
+    channels: tuple[int, ...] = ()
+    side: int = 320  # pixels of the network's input
+
+
+def reduce_to(radiographs: Tensor, side: int) -> Tensor:
+    """[N, C, S, S] -> [N, C, side, side]: averages whole blocks, then bilinear; no antialias operator is needed."""
+    block = radiographs.shape[-1] // side
+    if block > 1:
+        radiographs = F.avg_pool2d(radiographs, block)
+    if radiographs.shape[-1] == side:
+        return radiographs
+    return F.interpolate(radiographs, size=(side, side), mode="bilinear", align_corners=False)
+
+
+class LungNet(nn.Module):
+    """Radiograph [N, 1, side, side] in 0..1 -> lung logits of the same shape. Trained at 256, works at other sides."""
+
+    def __init__(self, architecture: LungArchitecture) -> None:
+        super().__init__()
+        self.unet = smp.Unet(
+            architecture.encoder,
+            encoder_depth=architecture.depth,
+            encoder_weights=None,
+            decoder_channels=architecture.widths,
+            in_channels=1,
+        )
+
+    def forward(self, radiographs: Tensor) -> Tensor:
+        return self.unet(radiographs)
+
+
+class DecisionHead(nn.Module):
+    """Three fully connected layers over the last axis: features -> 256 -> 128 -> 2 logits.
+
+    The embedding is the last hidden vector after its ReLU: what the decision itself reads, so that cases near in it
+    are near for the same reason as their scores.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(features, 256)
+        self.second = nn.Linear(256, EMBEDDING_SIZE)
+        self.third = nn.Linear(EMBEDDING_SIZE, 2)
+        self.dropout = nn.Dropout(0.3)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """[..., features] -> logits [..., 2], embedding [..., 128]."""
+        hidden = F.relu(self.first(self.dropout(features)))
+        embedding = F.relu(self.second(self.dropout(hidden)))
+        return self.third(embedding), embedding
+
+
+class Classifier(nn.Module):
+    """Channels [N, 3, side, side] (radiograph, lung probability, zeros) -> logits [N, 2], embedding [N, 128]."""
+
+    def __init__(self, architecture: ClassifierArchitecture) -> None:
+        super().__init__()
+        narrower: dict[str, Any] = {"channels": architecture.channels} if architecture.channels else {}
+        self.backbone = timm.create_model(
+            architecture.backbone, pretrained=False, in_chans=3, num_classes=0, global_pool="", **narrower
+        )
+        self.features: int = self.backbone.num_features  # type: ignore[assignment]  # any timm network
+        self.head = DecisionHead(self.features)
+
+    def forward(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.head(self.backbone(channels).mean(dim=(2, 3)))
+
+    def evidence(self, feature_map: Tensor) -> Tensor:
+        """The decision head at every position: [N, features, h, w] -> positive-class probability [N, 1, h, w]."""
+        logits, _ = self.head(feature_map.permute(0, 2, 3, 1))
+        return logits.softmax(dim=-1)[..., 1].unsqueeze(1)
+
+
+def channels_of(radiographs: Tensor, lungs: Tensor) -> Tensor:
+    """Radiographs and lung probabilities, both [N, 1, side, side] in 0..1 -> [N, 3, side, side] with zeros last."""
+    return torch.cat([radiographs, lungs, torch.zeros_like(radiographs)], dim=1)
+
+
+Architecture = LungArchitecture | ClassifierArchitecture
+_A = TypeVar("_A", LungArchitecture, ClassifierArchitecture)
+
+
+def build(architecture: Architecture) -> LungNet | Classifier:
+    return LungNet(architecture) if isinstance(architecture, LungArchitecture) else Classifier(architecture)
+
+
+def save_checkpoint(path: Path, network: nn.Module, architecture: Architecture, made_by: dict[str, Any]) -> None:
+    """path: without suffix. made_by: preset, seed, rows, versions: enough to repeat it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, f"{path}.safetensors")
+    kind = "lungs" if isinstance(architecture, LungArchitecture) else "classifier"
+    record = {"kind": kind, "architecture": asdict(architecture), **made_by}
+    Path(f"{path}.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no checkpoint {path.name} in {path.parent.name}; train it first: edge-cxr train") from None
+
+
+def load_lungs(path: Path) -> LungNet:
+    """The U-Net of a checkpoint, in evaluation mode."""
+    architecture = _as_written(LungArchitecture, read_record(path), "lungs")
+    return _with_weights(LungNet(architecture), path)
+
+
+def load_classifier(path: Path) -> tuple[Classifier, ClassifierArchitecture]:
+    architecture = _as_written(ClassifierArchitecture, read_record(path), "classifier")
+    return _with_weights(Classifier(architecture), path), architecture
+
+
+def initialise(network: nn.Module, path: Path) -> None:
+    """Weights of an earlier checkpoint of the same layers; its side may differ, convolutions do not mind."""
+    network.load_state_dict(load_file(f"{path}.safetensors"))
+
+
+def _as_written(kind: type[_A], record: dict[str, Any], name: str) -> _A:
+    if record["kind"] != name:
+        raise UsageError(f"the checkpoint is of kind {record['kind']}, not {name}; name the other one")
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in record["architecture"].items()
+    }
+    return kind(**values)
+
+
+def _with_weights(network: _N, path: Path) -> _N:
+    initialise(network, path)
+    return network.eval()
