@@ -1,0 +1,1 @@
+"""Weights to one ONNX graph, and graphs to a model bundle."""

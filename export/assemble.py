@@ -1,0 +1,160 @@
+"""Graphs and radiographs -> a bundle folder: gate limits, reference set, operating points and golden cases.
+
+Everything is asked of the engine that the box itself will run. Figures are added later by `amend`.
+"""
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from edge.bundle import Bundle, LungLimits, read_bundle
+from edge.imaging.preprocess import Preprocessing
+from edge.phantom import LABELS, render
+from edge.phantom_dicom import write_dicom
+from edge.quality import lung_fraction
+from edge.values import case_id_of
+from export.bundle_writer import BundleContent, read_content, write_manifest
+from export.recipes import Recipe
+from training.arrays import progress
+from training.manifest import Row
+from training.scorers import EngineAnswer, ask_engine
+from training.statistics import youden_point
+
+GATE_PERCENTILES = (0.2, 99.8)  # rounded outwards to 0.01: at most 1% of frontal radiographs may be refused
+GATE_MARGIN = 0.03
+GOLDEN_SEEDS = range(300_000, 300_020)
+GOLDEN_SIDE = 512
+_GOLDEN_FILES = (
+    ("golden/a.dcm", "MONOCHROME2", JPEGLSLossless),
+    ("golden/b.dcm", "MONOCHROME1", JPEG2000Lossless),
+    ("golden/c.dcm", "MONOCHROME2", RLELossless),
+)
+
+
+@dataclass(frozen=True)
+class Radiographs:
+    """reference, validation: labelled rows. gate: frontal radiographs that the gate must let pass, no test row."""
+
+    reference: Sequence[Row]
+    validation: Sequence[Row]
+    gate: Sequence[Row]
+
+
+def assemble(
+    recipe: Recipe, graphs: Path, members: tuple[str, ...], side: int, radiographs: Radiographs,
+    training: dict[str, Any], out: Path,
+) -> str:  # fmt: skip
+    """Write the bundle folder `out`, replacing it; returns the bundle id.
+
+    graphs: folder with a model.<precision>.onnx for each precision of the recipe.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    (out / "golden").mkdir(parents=True)
+    for precision in recipe.precisions:
+        shutil.copyfile(graphs / f"model.{precision}.onnx", out / f"model.{precision}.onnx")
+    content = BundleContent(
+        name=recipe.name,
+        role=recipe.role,
+        labels=(LABELS[0], LABELS[1]),
+        members=members,
+        embedding_member=members[0],
+        network_input_size=side,
+        preprocessing=Preprocessing(framing=recipe.framing),
+        precisions=recipe.precisions,
+        operating_points=dict.fromkeys(recipe.precisions),
+        lung_limits=LungLimits(0.0, 1.0, 0.0),
+        metrics={},
+        training=training,
+    )
+    write_manifest(out, content)  # a draft: enough for the engine
+    draft = read_bundle(out)
+    limits, gate = _gate(draft, recipe.default_precision, radiographs.gate)
+    content = replace(content, lung_limits=limits, training={**training, "gate": gate})
+    if recipe.calibrated:
+        points: dict[str, float | None] = {
+            precision: _operating_point(draft, precision, radiographs.validation) for precision in recipe.precisions
+        }
+        content = replace(content, operating_points=points)
+    _write_reference(draft, recipe, radiographs.reference, out)
+    _write_golden(draft, recipe, out)
+    return write_manifest(out, content)
+
+
+def amend(folder: Path, metrics: dict[str, Any], training: dict[str, Any], card: str) -> str:
+    """Add figures, provenance and the model card to a written bundle; returns its new id."""
+    content = read_content(folder)
+    (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    return write_manifest(folder, replace(content, metrics=metrics, training={**content.training, **training}))
+
+
+def _answers(bundle: Bundle, precision: str, rows: Sequence[Row], description: str) -> list[EngineAnswer]:
+    paths = [row.path for row in rows]
+    return list(progress(ask_engine(bundle, precision, paths), description, total=len(paths)))
+
+
+def _fraction(answer: EngineAnswer) -> float:
+    model_input = answer.model_input
+    return lung_fraction(answer.prediction.lung_mask, model_input.crop, model_input.pixels.shape[-1])
+
+
+def _gate(bundle: Bundle, precision: str, rows: Sequence[Row]) -> tuple[LungLimits, dict[str, Any]]:
+    """Limits on the lung fraction, and the percentiles that they were drawn from."""
+    fractions = []
+    for answer in progress(ask_engine(bundle, precision, [row.path for row in rows]), "gate", total=len(rows)):
+        fractions.append(_fraction(answer))
+    low, high = np.percentile(fractions, GATE_PERCENTILES)
+    limits = LungLimits(math.floor(low * 100) / 100, math.ceil(high * 100) / 100, GATE_MARGIN)
+    seen = {f"p{share}": round(float(np.percentile(fractions, share)), 4) for share in (0, 0, 1, 5, 50, 95, 99, 100)}
+    refused = sum(not limits.low <= fraction <= limits.high for fraction in fractions)
+    return limits, {"radiographs": len(fractions), "refused": refused, "lung_fraction": seen}
+
+
+def _operating_point(bundle: Bundle, precision: str, rows: Sequence[Row]) -> float:
+    answers = _answers(bundle, precision, rows, f"operating point {precision}")
+    scores = [answer.prediction.score for answer in answers]
+    return youden_point(scores, [row.label == bundle.manifest.labels[1] for row in rows])
+
+
+def _write_reference(bundle: Bundle, recipe: Recipe, rows: Sequence[Row], out: Path) -> None:
+    if recipe.references:
+        rows = sorted(Random(0).sample(list(rows), recipe.references), key=lambda row: row.line)
+    answers = _answers(bundle, recipe.default_precision, rows, "reference")
+    np.savez_compressed(
+        out / "reference.npz",
+        embeddings=np.stack([answer.prediction.embedding for answer in answers]).astype(np.float32),
+        labels=np.array([row.label for row in rows], "<U8"),
+        scores=np.array([answer.prediction.score for answer in answers], np.float32),
+        case_ids=np.array([case_id_of(answer.source.sha256) for answer in answers], "<U16"),
+        origins=np.array([row.columns.get("origin", "") for row in rows]),
+    )
+
+
+def _write_golden(bundle: Bundle, recipe: Recipe, out: Path) -> None:
+    """The phantoms whose scores lie nearest one half: there a wrong network shows most."""
+    drawn = [(seed, LABELS[seed % 2]) for seed in GOLDEN_SEEDS]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{seed}.dcm" for seed, _ in drawn]
+        for (seed, label), path in zip(drawn, paths, strict=True):
+            write_dicom(render(seed, label, longest_side=GOLDEN_SIDE), path)
+        asked = list(ask_engine(bundle, recipe.default_precision, paths))
+    order = np.argsort([abs(answer.prediction.score - 0.5) for answer in asked])
+    for place, (name, photometric, syntax) in zip(order, _GOLDEN_FILES, strict=False):
+        phantom = render(*drawn[place], longest_side=GOLDEN_SIDE)
+        write_dicom(phantom, out / name, photometric_interpretation=photometric, transfer_syntax=syntax)
+    expected: dict[str, dict[str, dict[str, float]]] = {name: {} for name, _, _ in _GOLDEN_FILES}
+    for precision in recipe.precisions:
+        for name, answer in zip(
+            expected, ask_engine(bundle, precision, [out / name for name in expected]), strict=True
+        ):
+            expected[name][precision] = {"score": answer.prediction.score, "lung_fraction": _fraction(answer)}
+    cases = [{"file": name, "precisions": answers} for name, answers in expected.items()]
+    (out / "golden" / "expected.json").write_text(json.dumps({"cases": cases}, indent=1, sort_keys=True) + "\n")

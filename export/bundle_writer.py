@@ -1,0 +1,100 @@
+"""Writes a model bundle's manifest: what the bundle is, and the digest of every other file in it.
+
+The reader is edge/bundle.py. The manifest is written last, so that it means complete.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.bundle import FORMAT, MANIFEST, LungLimits
+from edge.errors import UsageError
+from edge.imaging.preprocess import Preprocessing
+from edge.values import INTENDED_USE
+from export.graph import OPSET
+
+
+@dataclass(frozen=True)
+class BundleContent:
+    """All that stands in manifest.json besides the digests.
+
+    operating_points, temperatures: per precision, None until a site calibrates. metrics: figures per split.
+    training: what made the weights, enough to repeat it.
+    """
+
+    name: str
+    role: str  # phantom | demonstration | site
+    labels: tuple[str, str]
+    members: tuple[str, ...]
+    embedding_member: str
+    network_input_size: int
+    preprocessing: Preprocessing
+    precisions: tuple[str, ...]
+    operating_points: dict[str, float | None]
+    lung_limits: LungLimits
+    metrics: dict[str, Any]
+    training: dict[str, Any]
+
+
+def write_manifest(folder: Path, content: BundleContent) -> str:
+    """Digest every file of `folder` into its manifest; returns the bundle id, the SHA-256 of the manifest.
+
+    Raises UsageError when the folder lacks a model that the content names.
+    """
+    for precision in content.precisions:
+        if not (folder / f"model.{precision}.onnx").is_file():
+            raise UsageError(f"{folder.name} holds no model.{precision}.onnx; run: edge-cxr export, then calibrate")
+    manifest = {
+        "format": FORMAT,
+        "name": content.name,
+        "role": content.role,
+        "files": digests(folder),
+        "labels": list(content.labels),
+        "members": list(content.members),
+        "embedding_member": content.embedding_member,
+        "network_input_size": content.network_input_size,
+        "preprocessing": asdict(content.preprocessing),
+        "preprocessing_digest": content.preprocessing.digest,
+        "precisions": list(content.precisions),
+        "operating_points": content.operating_points,
+        "temperatures": dict.fromkeys(content.precisions),
+        "gates": {"lung_fraction": asdict(content.lung_limits)},
+        "metrics": content.metrics,
+        "intended_use": INTENDED_USE,
+        "opset": OPSET,
+        "training": content.training,
+    }
+    written = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode("utf-8") + b"\n"
+    (folder / MANIFEST).write_bytes(written)
+    return hashlib.sha256(written).hexdigest()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below `folder` but the manifest, by POSIX path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST
+    }
+
+
+def read_content(folder: Path) -> BundleContent:
+    """The content of a bundle that was written before, to amend it."""
+    listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    negative, positive = listed["labels"]
+    return BundleContent(
+        name=listed["name"],
+        role=listed["role"],
+        labels=(negative, positive),
+        members=tuple(listed["members"]),
+        embedding_member=listed["embedding_member"],
+        network_input_size=listed["network_input_size"],
+        preprocessing=Preprocessing(**listed["preprocessing"]),
+        precisions=tuple(listed["precisions"]),
+        operating_points=listed["operating_points"],
+        lung_limits=LungLimits(**listed["gates"]["lung_fraction"]),
+        metrics=listed["metrics"],
+        training=listed["training"],
+    )

@@ -1,0 +1,165 @@
+"""MODEL_CARD.md: what a bundle is, what it was measured to do, and what its weights owe to whom.
+
+The first line is the figure that matters most to whoever would trust a score: another source, and whether it is chance.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from edge.values import INTENDED_USE
+from export.bundle_writer import BundleContent
+from export.recipes import RECIPES
+
+EXTERNAL = "test_eurorad"  # the split from a source that was never trained on, with both labels from it
+_MEANING = {
+    "test": "held-out phantoms",
+    "test_internal": "same sources as the training, other patients",
+    EXTERNAL: "another source, both labels from it",
+    "test_mhh_positive_only": "one hospital, positive per patient",
+    "test_nih_negative_only": "another source, negatives only",
+}
+
+
+def render_card(content: BundleContent, metrics: dict[str, Any], training: dict[str, Any]) -> str:
+    """The whole card in Markdown."""
+    recipe = RECIPES[content.name]
+    parts = [
+        first_line(metrics),
+        "",
+        f"# Model card: {content.name}",
+        "",
+        f"{INTENDED_USE} Role: {content.role}. Members: {', '.join(content.members)} at "
+        f"{content.network_input_size} pixels, lung U-Net at 256; precisions: {', '.join(content.precisions)}.",
+        _calibration(content),
+        "",
+        "## Figures",
+        f"Measured by the box's own pipeline, precision {recipe.default_precision}; what its gates refuse is counted "
+        "and left out. AUC with a 95% interval from 2,000 bootstrap samples over patients; sensitivity and specificity "
+        "at the point named, with Wilson's 95% interval.",
+        "",
+        *_figures(metrics),
+        "",
+        *_shortcuts(metrics),
+        *_lungs(training["lung_dice"]),
+        "",
+        *_parity(training["int8_against_fp32"]),
+        "",
+        *_training(training),
+        "",
+        "## Limits",
+        "Adults, frontal chest radiographs. The sets are small and the intervals wide. A model can read the source of "
+        "a radiograph instead of the disease; compare with the shortcut baselines before believing any figure.",
+        "",
+        "## Licence and credits",
+        f"Weights and reference embeddings: {recipe.licence}.",
+        *(f"- {credit}" for credit in recipe.credits),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def first_line(metrics: dict[str, Any]) -> str:
+    if EXTERNAL not in metrics:
+        figures = metrics["test"]
+        return (
+            f"**Phantoms only: AUC {_auc(figures)} on held-out synthetic radiographs; it knows nothing of patients.**"
+        )
+    figures = metrics[EXTERNAL]
+    counts = f"{figures['n_covid']} COVID-19, {figures['n_other']} other"
+    if figures["auc_low"] <= 0.5 <= figures["auc_high"]:
+        verdict = "not distinguishable from chance. Do not use its scores for any patient"
+    else:
+        verdict = "on one small set; no ground to use its scores for any patient"
+    return f"**On a source it never saw (Eurorad: {counts}) the AUC is {_auc(figures)}: {verdict}.**"
+
+
+def _auc(figures: dict[str, Any]) -> str:
+    return f"{figures['auc']:.2f} (95% interval {figures['auc_low']:.2f} to {figures['auc_high']:.2f})"
+
+
+def _calibration(content: BundleContent) -> str:
+    points = {precision: point for precision, point in content.operating_points.items() if point is not None}
+    if not points:
+        return "Not calibrated: results carry a score and no verdict, until a site calibrates or brings its own bundle."
+    return "Operating points: " + ", ".join(f"{point:.3f} ({precision})" for precision, point in points.items()) + "."
+
+
+def _figures(metrics: dict[str, Any]) -> list[str]:
+    lines = [
+        "| split | what it is | COVID-19 / other / refused | AUC | sensitivity | specificity | point |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for split, figures in metrics.items():
+        counts = f"{figures['n_covid']} / {figures['n_other']} / {figures['n_refused']}"
+        found, spared = _share(figures.get("sensitivity")), _share(figures.get("specificity"))
+        area = _auc(figures) if "auc" in figures else "one label only"
+        meaning = _MEANING.get(split, "")
+        lines.append(f"| {split} | {meaning} | {counts} | {area} | {found} | {spared} | {figures['point']:.2f} |")
+    return lines
+
+
+def _share(share: dict[str, Any] | None) -> str:
+    if share is None:
+        return "-"
+    return f"{share['count']}/{share['total']} = {share['value']:.2f} ({share['low']:.2f} to {share['high']:.2f})"
+
+
+def _shortcuts(metrics: dict[str, Any]) -> list[str]:
+    """Baselines that have seen no lung, where they were measured."""
+    rows = {split: figures["shortcuts"] for split, figures in metrics.items() if "shortcuts" in figures}
+    if not rows:
+        return []
+    names = list(next(iter(rows.values())))
+    return [
+        "AUC of logistic regressions that see no lung at all, fitted on the train rows:",
+        "",
+        f"| split | this model | {' | '.join(names)} |",
+        "|---" * (len(names) + 2) + "|",
+        *(
+            f"| {split} | {metrics[split]['auc']:.2f} | {' | '.join(f'{found[name]:.2f}' for name in names)} |"
+            for split, found in rows.items()
+        ),
+        "",
+    ]
+
+
+def _lungs(dice: dict[str, Any]) -> list[str]:
+    return [
+        "Dice of the lung mask against the masks given (two annotators of real radiographs agree at 0.951):",
+        "",
+        "| split | median | tenth percentile | n | refused |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {split} | {figures['median']:.3f} | {figures['tenth_percentile']:.3f} | {figures['n']} "
+            f"| {figures['n_refused']} |"
+            for split, figures in dice.items()
+        ),
+    ]
+
+
+def _parity(parity: dict[str, Any]) -> list[str]:
+    return [
+        f"int8 against fp32 on {parity['radiographs']} validation radiographs: score change at most "
+        f"{parity['score_change_max']:.3f}, mean {parity['score_change_mean']:.4f}; {parity['flipped']} decisions "
+        f"flipped at 0.5; embedding cosine at least {parity['embedding_cosine_min']:.3f}, mean "
+        f"{parity['embedding_cosine_mean']:.4f}; mask Dice at least {parity['lung_dice_min']:.3f}; "
+        f"AUC {parity['auc_before']:.3f} before, {parity['auc_after']:.3f} after.",
+    ]
+
+
+def _training(training: dict[str, Any]) -> list[str]:
+    lines = ["## Training"]
+    for name, record in {"lungs": training["lungs"], **training["members"]}.items():
+        rows = record["rows"]
+        lines.append(f"- {name}: {rows['train']} train and {rows['val']} val rows of {record['manifest']}, "
+                     f"preset {record['preset']}, seed {record['seed']}.")  # fmt: skip
+    if "pretraining" in training:
+        figures = training["pretraining"]["test"]
+        labels = f"{figures['n_covid']} positive, {figures['n_other']} negative"
+        lines.append(f"- pretraining, held-out patients of its one source ({labels}): AUC {_auc(figures)}.")
+    gate = training["gate"]
+    lines.append(f"- lung gate: {gate['refused']} of {gate['radiographs']} frontal train and val radiographs refused.")
+    return [*lines, "", "```", *_commands(training["commands"]), "```"]
+
+
+def _commands(commands: Sequence[str]) -> list[str]:
+    return [command for command in commands if command.strip()]

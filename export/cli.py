@@ -1,0 +1,98 @@
+"""`edge-cxr export`: weights to an fp32 graph; `assemble` and `finish` make the packaged bundles. Thin."""
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import click
+
+from export.assemble import Radiographs, amend, assemble
+from export.bundle_writer import read_content
+from export.card import render_card
+from export.fused import Fused
+from export.graph import write_graph
+from export.recipes import RECIPES
+from training import options
+from training.manifest import hold_out, of_split, read_manifest
+from training.model import load_classifier, load_lungs, read_record
+
+
+@click.command(epilog="Example: edge-cxr export --lungs work/lungs/best --member work/chest/best --out model.fp32.onnx")
+@click.option("--lungs", type=options.CHECKPOINT, required=True, help="Lung checkpoint.")
+@click.option(
+    "--member", "members", type=options.CHECKPOINT, multiple=True, required=True, help="Classifier checkpoint."
+)
+@click.option("--out", type=options.NEW_FILE, required=True, help="Graph to write.")
+def export(lungs: Path, members: tuple[Path, ...], out: Path) -> None:
+    """Write lung U-Net and members as one ONNX graph in fp32; the first member gives the embedding."""
+    loaded = [load_classifier(member) for member in members]
+    sides = {architecture.side for _, architecture in loaded}
+    if len(sides) > 1:
+        raise click.UsageError(f"the members read {sorted(sides)} pixels; one graph needs one size")
+    fused = Fused(load_lungs(lungs), [network for network, _ in loaded], side=sides.pop())
+    write_graph(fused, out)
+    click.echo(json.dumps({"graph": str(out), "bytes": out.stat().st_size}))
+
+
+@click.command(name="assemble")
+@click.option("--recipe", type=click.Choice(sorted(RECIPES)), required=True, help="Which packaged bundle.")
+@click.option("--graphs", type=options.FOLDER, required=True, help="Folder with model.<precision>.onnx.")
+@click.option("--lungs", type=options.CHECKPOINT, required=True, help="Lung checkpoint that the graphs hold.")
+@click.option("--member", type=options.CHECKPOINT, required=True, help="Classifier checkpoint that the graphs hold.")
+@click.option("--manifest", type=options.FILE, required=True, help="Reference set: train rows. Operating point: val.")
+@click.option(
+    "--gate-manifest", "gates", type=options.FILE, multiple=True, help="More frontal radiographs for the gate."
+)
+@click.option("--gate-count", type=int, default=250, show_default=True, help="Radiographs from each of those.")
+@click.option("--out", type=options.FOLDER, required=True, help="Bundle folder to write.")
+@options.permitted_only
+@options.seed
+def assemble_command(
+    recipe: str, graphs: Path, lungs: Path, member: Path, manifest: Path, gates: tuple[Path, ...], gate_count: int,
+    out: Path, permitted_only: bool, seed: int,
+) -> None:  # fmt: skip
+    """Graphs and radiographs to a bundle folder, all but its figures."""
+    rows = read_manifest(manifest, permitted_only=permitted_only)
+    gate = [*of_split(rows, "train"), *of_split(rows, "val")]
+    for more in gates:
+        drawn = hold_out(read_manifest(more, labels=None), shares=options.HELD_OUT, seed=seed)
+        allowed = [*of_split(drawn, "train"), *of_split(drawn, "val")]
+        gate += Random(seed).sample(allowed, min(gate_count, len(allowed)))
+    radiographs = Radiographs(of_split(rows, "train"), of_split(rows, "val"), gate)
+    record = read_record(member)
+    architecture = record["architecture"]
+    training = {"lungs": read_record(lungs), "members": {architecture["name"]: record}}
+    members = (architecture["name"],)
+    identity = assemble(RECIPES[recipe], graphs, members, architecture["side"], radiographs, training, out)
+    click.echo(json.dumps({"bundle": recipe, "id": identity}))
+
+
+@click.command(name="finish")
+@click.argument("folder", type=options.FOLDER)
+@click.option("--metrics", "metrics_files", type=options.FILE, multiple=True, help="Printed by `edge-cxr evaluate`.")
+@click.option("--dice", type=options.FILE, required=True, help="Printed by `edge-cxr evaluate --lung-masks`.")
+@click.option("--parity", type=options.FILE, required=True, help="Printed by `edge-cxr calibrate`.")
+@click.option("--pretraining", type=options.FILE, help="Figures of the pretrained network on its held-out patients.")
+@click.option("--commands", type=options.FILE, required=True, help="The commands that made the bundle, one a line.")
+def finish_command(
+    folder: Path, metrics_files: tuple[Path, ...], dice: Path, parity: Path, pretraining: Path | None, commands: Path
+) -> None:
+    """Put figures and model card into an assembled bundle."""
+    metrics: dict[str, Any] = {}
+    for file in metrics_files:
+        metrics |= json.loads(file.read_text())
+    training = {
+        "lung_dice": json.loads(dice.read_text()),
+        "int8_against_fp32": json.loads(parity.read_text()),
+        "commands": commands.read_text().splitlines(),
+    }
+    if pretraining is not None:
+        training["pretraining"] = json.loads(pretraining.read_text())
+    content = read_content(folder)
+    card = render_card(content, metrics, {**content.training, **training})
+    click.echo(json.dumps({"bundle": content.name, "id": amend(folder, metrics, training, card)}))
+
+
+if __name__ == "__main__":
+    click.Group(commands=[export, assemble_command, finish_command])()

@@ -1,0 +1,52 @@
+"""What the two packaged bundles are: their role, framing and precisions, and whom their weights owe credit."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """default_precision: what the box runs unless told; reference embeddings come from it.
+
+    calibrated: whether operating points are set, by Youden's index on validation rows.
+    references: reference cases drawn from the train rows, 0 for all.
+    """
+
+    name: str
+    role: str
+    framing: str
+    precisions: tuple[str, ...]
+    default_precision: str
+    calibrated: bool
+    references: int
+    licence: str
+    credits: tuple[str, ...]
+
+
+PHANTOM = Recipe(
+    name="phantom",
+    role="phantom",
+    framing="pad",
+    precisions=("fp32", "int8"),
+    default_precision="int8",
+    calibrated=True,
+    references=64,
+    licence="Apache-2.0",
+    credits=("Every radiograph behind it was drawn by edge/phantom.py; no patient is behind any of them.",),
+)
+RESEARCH = Recipe(
+    name="research",
+    role="demonstration",
+    framing="stretch",  # padding would show the network the aspect ratio, a shortcut to the source
+    precisions=("int8",),
+    default_precision="int8",
+    calibrated=False,
+    references=0,
+    licence="CC BY-NC-SA 4.0",
+    credits=(
+        "COVID-19 and other radiographs: Radiopaedia contributors (CC BY-NC-SA), collected by J. P. Cohen and others "
+        "in ieee8023/covid-chestxray-dataset; the source of every case stands in that dataset's metadata.",
+        "Pretraining: NIH ChestX-ray14, NIH Clinical Center (Wang and others, CVPR 2017).",
+        "Lung masks: V7 Labs (CC BY 4.0) and General Blockchain (CC BY 4.0).",
+    ),
+)
+RECIPES = {recipe.name: recipe for recipe in (PHANTOM, RESEARCH)}

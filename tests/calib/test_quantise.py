@@ -1,0 +1,96 @@
+"""The int8 graph: what is quantised, what stays in floating point, and that its answers stay near fp32."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from calib.compare import compare, run_graph
+from calib.quantise import check, quantise
+from edge.errors import UsageError
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's exporter and onnxruntime
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
+]
+
+
+def write_array(path: Path, pixels: np.ndarray) -> Path:
+    np.savez(path, pixels=pixels, crop=np.array([0, 0, 1024, 1024] * 2), sha256=np.array("0" * 64))
+    return path
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("arrays")
+    random = np.random.default_rng(0)
+    ramp = np.linspace(0, 1, 1024)
+    arrays = [random.integers(0, 256, (1024, 1024)) * ramp**power for power in (0.5, 1, 2)]
+    return [write_array(folder / f"{place}.npz", array.astype(np.uint8)) for place, array in enumerate(arrays)]
+
+
+@pytest.fixture(scope="session")
+def int8(graph: Path, kept: list[Path]) -> Path:
+    path = graph.with_name("model.int8.onnx")
+    quantise(graph, path, kept)
+    return path
+
+
+def test_only_first_convolutions_those_after_a_concatenation_and_the_lung_logits_stay_in_float(int8: Path) -> None:
+    model = onnx.load(int8)
+    dequantised = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    weights = {item.name: item for item in model.graph.initializer}
+    plain = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] not in dequantised]
+    made = {output: node for node in model.graph.node for output in node.output}
+    sigmoid = next(node for node in model.graph.node if node.op_type == "Sigmoid")
+    assert made[sigmoid.input[0]].name in {node.name for node in plain}
+    first = [node for node in plain if weights[node.input[1]].dims[1] <= 2]
+    assert len(first) == 2  # U-Net and member
+    skips = [node for node in plain if made[node.input[0]].op_type == "Concat" and node not in first]
+    assert len(plain) == len(first) + len(skips) + 1
+
+
+def test_no_bias_is_quantised_and_heads_stay_in_floating_point(int8: Path) -> None:
+    model = onnx.load(int8)
+    dequantised = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    for node in model.graph.node:
+        if node.op_type == "Conv" and len(node.input) > 2:
+            assert node.input[2] not in dequantised
+        if node.op_type in ("Gemm", "MatMul"):
+            assert node.input[1] not in dequantised
+    zero_points = {node.input[2] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    found = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+    assert all(found[name].dtype == np.int8 and not found[name].any() for name in zero_points)
+
+
+def test_the_check_refuses_a_quantised_bias(int8: Path) -> None:
+    model = onnx.load(int8)
+    dequantised = next(node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear")
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv" and len(node.input) > 2)
+    convolution.input[2] = dequantised
+    with pytest.raises(UsageError, match="quantised bias"):
+        check(model)
+
+
+def test_the_check_refuses_a_graph_without_quantisation(graph: Path) -> None:
+    with pytest.raises(UsageError, match="no Q/DQ"):
+        check(onnx.load(graph))
+
+
+def test_answers_stay_near_fp32(graph: Path, int8: Path, kept: list[Path]) -> None:
+    before, after = run_graph(graph, kept), run_graph(int8, kept)
+    parity = compare(before, after, [True, False, True])
+    assert parity.radiographs == 3
+    assert 0 < parity.score_change_max < 0.1  # not zero: it is another graph
+    assert parity.embedding_cosine_min > 0.98
+    assert int8.stat().st_size < 0.6 * graph.stat().st_size
+
+
+def test_a_blank_calibration_radiograph_is_an_error_not_the_end(graph: Path, tmp_path: Path) -> None:
+    blank = write_array(tmp_path / "blank.npz", np.zeros((1024, 1024), np.uint8))
+    with pytest.raises(UsageError, match=r"blank\.npz is blank"):
+        quantise(graph, tmp_path / "int8.onnx", [blank])
+    with pytest.raises(UsageError, match="no calibration radiograph"):
+        quantise(graph, tmp_path / "int8.onnx", [])
