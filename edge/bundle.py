@@ -1,0 +1,178 @@
+"""Opens and verifies a model bundle: nothing is parsed, and nothing is used, before its digest has matched.
+
+The format is in docs/bundle.md. Writing bundles is export's work.
+"""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import BundleError
+from edge.imaging.preprocess import Preprocessing
+
+FORMAT = "edge-cxr/bundle/1"
+MANIFEST = "manifest.json"
+PACKAGED_FOLDER = Path(__file__).parent / "bundles"
+# The bundles that come with the program, by their id: a changed file there is refused like any other.
+PACKAGED_IDS = {
+    "phantom": "0e9aae5a917495f3380113e8130746eaa6a2d184a2739f67b6450e3ed5015457",
+    "research": "bd3e02121b1da7ca6cbccc350c8d5e408254e03fd84ced161ec2dd4c3592cac1",
+}
+
+
+@dataclass(frozen=True)
+class LungLimits:
+    """Shares of the content that lungs may cover; within `margin` of a limit the gate warns."""
+
+    low: float
+    high: float
+    margin: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """manifest.json, checked. Points and temperatures are per precision, None until a site calibrates."""
+
+    name: str
+    role: str
+    labels: tuple[str, str]  # negative, positive
+    members: tuple[str, ...]
+    embedding_member: str
+    network_input_size: int
+    preprocessing: Preprocessing
+    preprocessing_digest: str
+    precisions: tuple[str, ...]
+    operating_points: dict[str, float | None]
+    temperatures: dict[str, float | None]
+    lung_limits: LungLimits
+    metrics: dict[str, dict[str, Any]]
+    intended_use: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The labelled reference cases. embeddings: float32 [cases, 128]; origins tell how a phantom can be redrawn."""
+
+    embeddings: NDArray[np.float32]
+    labels: tuple[str, ...]
+    scores: tuple[float, ...]
+    case_ids: tuple[str, ...]
+    origins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """A phantom DICOM file and what the bundle's network answers to it: {precision: {"score", "lung_fraction"}}."""
+
+    name: str
+    content: bytes
+    expected: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle. `id` is the SHA-256 of manifest.json; `files` holds the verified bytes."""
+
+    id: str
+    manifest: Manifest
+    files: dict[str, bytes]
+
+    def model_bytes(self, precision: str) -> bytes:
+        return self.files[f"model.{precision}.onnx"]
+
+    def reference(self) -> Reference:
+        with np.load(io.BytesIO(self.files["reference.npz"]), allow_pickle=False) as arrays:
+            return Reference(
+                embeddings=arrays["embeddings"].astype(np.float32),
+                labels=tuple(map(str, arrays["labels"])),
+                scores=tuple(map(float, arrays["scores"])),
+                case_ids=tuple(map(str, arrays["case_ids"])),
+                origins=tuple(map(str, arrays["origins"])),
+            )
+
+    def golden_cases(self) -> list[GoldenCase]:
+        expected = json.loads(self.files["golden/expected.json"])
+        return [GoldenCase(case["file"], self.files[case["file"]], case["precisions"]) for case in expected["cases"]]
+
+
+def open_bundle(name_or_folder: str) -> Bundle:
+    """Open a packaged bundle by name (phantom, research) or any bundle by its folder.
+
+    Raises BundleError when it is missing, damaged, incomplete, or made for another preprocessing or format.
+    """
+    if name_or_folder in PACKAGED_IDS:
+        return read_bundle(PACKAGED_FOLDER / name_or_folder, pinned_id=PACKAGED_IDS[name_or_folder])
+    return read_bundle(Path(name_or_folder))
+
+
+def read_bundle(folder: Path, *, pinned_id: str | None = None) -> Bundle:
+    """Read and verify a bundle folder; each file is read once, and only the verified bytes are kept."""
+    if not folder.is_dir():
+        known = ", ".join(sorted(PACKAGED_IDS))
+        raise BundleError(f"bundle {str(folder)!r} is no folder; name one, or a packaged bundle: {known}")
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+        listed = json.loads(raw)
+    except (OSError, ValueError) as fault:
+        raise BundleError(f"{folder / MANIFEST} cannot be read ({type(fault).__name__}); export it again") from None
+    bundle_id = hashlib.sha256(raw).hexdigest()
+    if pinned_id is not None and bundle_id != pinned_id:
+        raise BundleError(
+            f"packaged bundle {folder.name} is {bundle_id[:12]}, not {pinned_id[:12]}; reinstall edge-cxr"
+        )
+    if not isinstance(listed, dict) or listed.get("format") != FORMAT:
+        raise BundleError(f"{folder / MANIFEST} is not of format {FORMAT}; export the bundle with this version")
+    try:
+        return Bundle(bundle_id, _manifest(listed), _verified_files(folder, listed["files"]))
+    except (KeyError, TypeError, ValueError) as fault:
+        raise BundleError(f"{folder / MANIFEST} is incomplete ({fault}); export the bundle again") from None
+
+
+def _verified_files(folder: Path, digests: dict[str, str]) -> dict[str, bytes]:
+    files = {}
+    for name, digest in digests.items():
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise BundleError(f"the manifest names {name!r}, outside the bundle; do not use this bundle")
+        try:
+            content = (folder / path).read_bytes()
+        except OSError:
+            raise BundleError(f"{folder / path} is missing; copy the whole bundle again") from None
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise BundleError(f"{folder / path} does not match its digest; copy the bundle again")
+        files[name] = content
+    return files
+
+
+def _manifest(listed: dict[str, Any]) -> Manifest:
+    preprocessing = Preprocessing(**listed["preprocessing"])
+    if preprocessing.digest != listed["preprocessing_digest"]:
+        raise BundleError(
+            f"the bundle needs preprocessing {listed['preprocessing_digest'][:12]}, this version does "
+            f"{preprocessing.digest[:12]}; export the bundle again"
+        )
+    if any(temperature is not None for temperature in listed["temperatures"].values()):
+        raise BundleError("the bundle sets temperatures, which this version does not apply; use a newer edge-cxr")
+    negative, positive = listed["labels"]
+    return Manifest(
+        name=listed["name"],
+        role=listed["role"],
+        labels=(negative, positive),
+        members=tuple(listed["members"]),
+        embedding_member=listed["embedding_member"],
+        network_input_size=listed["network_input_size"],
+        preprocessing=preprocessing,
+        preprocessing_digest=listed["preprocessing_digest"],
+        precisions=tuple(listed["precisions"]),
+        operating_points=dict(listed["operating_points"]),
+        temperatures=dict(listed["temperatures"]),
+        lung_limits=LungLimits(**listed["gates"]["lung_fraction"]),
+        metrics=dict(listed["metrics"]),
+        intended_use=listed["intended_use"],
+    )

@@ -1,0 +1,132 @@
+"""A bundle is opened only when every digest matches; everything else is refused with what to do."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_bundle import write_manifest, write_tiny_bundle
+
+from edge.bundle import PACKAGED_FOLDER, PACKAGED_IDS, open_bundle, read_bundle
+from edge.engines import open_engine
+from edge.errors import BundleError, EngineError
+from edge.imaging.decoder import Decoder
+from edge.known_answer import known_answers
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture
+def folder(pristine: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(pristine, tmp_path / "tiny")
+
+
+def test_a_good_bundle_opens(folder: Path) -> None:
+    bundle = open_bundle(str(folder))
+    assert bundle.id == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    assert bundle.model_bytes("fp32") == (folder / "model.fp32.onnx").read_bytes()
+    reference = bundle.reference()
+    assert reference.embeddings.shape == (8, 128)
+    assert set(reference.labels) == {"covid", "other"}
+    assert [case.name for case in bundle.golden_cases()] == ["golden/a.dcm"]
+
+
+@pytest.mark.parametrize("name", ["model.fp32.onnx", "reference.npz", "golden/a.dcm", "MODEL_CARD.md"])
+def test_one_flipped_bit_is_refused(folder: Path, name: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name} does not match its digest; copy the bundle again"):
+        read_bundle(folder)
+
+
+def test_a_missing_file_is_refused(folder: Path) -> None:
+    (folder / "reference.npz").unlink()
+    with pytest.raises(BundleError, match=r"reference\.npz is missing; copy the whole bundle again"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/etc/hostname", "golden/../../elsewhere"])
+def test_a_file_outside_is_refused_before_it_is_read(folder: Path, name: str) -> None:
+    (folder.parent / "elsewhere").write_bytes(b"x")
+    write_manifest(folder, files={name: hashlib.sha256(b"x").hexdigest()})
+    with pytest.raises(BundleError, match="outside the bundle"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "edge-cxr/bundle/2"}, "is not of format edge-cxr/bundle/1"),
+        ({"preprocessing_digest": "0" * 64}, "needs preprocessing 000000000000"),
+        ({"labels": ["other"]}, "is incomplete"),
+        ({"preprocessing": {"side": 1024, "colour": True}}, "is incomplete"),
+    ],
+)
+def test_a_manifest_made_for_something_else_is_refused(folder: Path, changes: dict[str, object], message: str) -> None:
+    write_manifest(folder, **changes)
+    with pytest.raises(BundleError, match=message):
+        read_bundle(folder)
+
+
+def test_a_manifest_that_lacks_a_key_is_refused(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["gates"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"is incomplete .*gates"):
+        read_bundle(folder)
+
+
+def test_no_folder_and_no_manifest_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is no folder; name one, or a packaged bundle: phantom, research"):
+        open_bundle(str(tmp_path / "nothing"))
+    with pytest.raises(BundleError, match=r"manifest\.json cannot be read"):
+        open_bundle(str(tmp_path))
+
+
+def test_a_bundle_under_a_packaged_name_must_be_the_packaged_one(folder: Path) -> None:
+    with pytest.raises(BundleError, match="reinstall edge-cxr"):
+        read_bundle(folder, pinned_id=PACKAGED_IDS["phantom"])
+
+
+@pytest.mark.parametrize("name", sorted(PACKAGED_IDS))
+def test_packaged_bundles_open_and_answer_as_they_promise(name: str) -> None:
+    """The pinned id, every digest, and the golden cases in every precision held."""
+    bundle = open_bundle(name)
+    for precision in bundle.manifest.precisions:
+        engine = open_engine(bundle, precision=precision)
+        with Decoder(bundle.manifest.preprocessing, site_key=bytes(32)) as decoder:
+            answers = known_answers(bundle, engine, decoder)
+        engine.close()
+        assert len(answers) >= 3
+    headers = [case.content for case in bundle.golden_cases()]
+    assert any(b"MONOCHROME1" in content for content in headers)
+    assert any(b"MONOCHROME2" in content for content in headers)
+
+
+def test_the_research_bundle_promises_no_more_than_it_holds() -> None:
+    manifest = open_bundle("research").manifest
+    assert manifest.role == "demonstration"
+    assert manifest.operating_points == dict.fromkeys(manifest.precisions)
+    size_bytes = sum(path.stat().st_size for path in (PACKAGED_FOLDER / "research").rglob("*") if path.is_file())
+    assert size_bytes <= 30_000_000
+    card = open_bundle("research").files["MODEL_CARD.md"].decode()
+    assert "test_eurorad" in card.splitlines()[0] or "Eurorad" in card.splitlines()[0]
+
+
+def test_another_answer_than_the_golden_one_is_an_engine_fault(folder: Path) -> None:
+    expected = json.loads((folder / "golden/expected.json").read_text())
+    expected["cases"][0]["precisions"]["fp32"]["score"] += 0.02  # twice the tolerance of fp32
+    (folder / "golden/expected.json").write_text(json.dumps(expected))
+    write_manifest(folder)
+    bundle = read_bundle(folder)
+    engine = open_engine(bundle)
+    with (
+        Decoder(bundle.manifest.preprocessing, site_key=bytes(32)) as decoder,
+        pytest.raises(EngineError, match=r"known-answer test failed: golden/a\.dcm gives score"),
+    ):
+        known_answers(bundle, engine, decoder)
