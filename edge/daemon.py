@@ -1,0 +1,242 @@
+"""Wires the parts and runs them: the only owner of threads, signals and the stop event.
+
+main thread:  inbox -> Take -> [queue] -> thread: Score -> [queue] -> thread: Write
+A radiograph's fault ends as its result; any other fault stops the daemon, and systemd starts it anew.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from edge.bundle import Bundle, open_bundle
+from edge.config import Config
+from edge.engines import Engine, open_engine
+from edge.errors import EngineError, StateError, Stopped, Unopenable, UsageError
+from edge.http import Health, open_server
+from edge.imaging.decoder import Decoder
+from edge.inbox import Inbox
+from edge.known_answer import known_answers
+from edge.metrics import Metrics
+from edge.outputs.disposal import dispose
+from edge.pipeline import Pipeline
+from edge.similarity import EarlierCase, SimilarCases
+from edge.stages import Score, Take, Taken, Write, log_report
+from edge.state import StateFolder, lock_state, open_state
+from edge.store import Ledger
+from edge.values import FinishedCase, Report, Sighting
+
+_POLL_S = 0.2
+_RESERVE_BYTES = 64 * 1024 * 1024  # below this the ledger could not even say that the disk is full
+
+
+class Daemon:
+    """Scores what reaches a folder. `run` returns when it was stopped, or with `once` when all is done."""
+
+    def __init__(
+        self,
+        config: Config,
+        incoming: Path,
+        *,
+        once: bool,
+        logger: logging.Logger,
+        on_report: Callable[[Sighting, Report], None] = lambda sighting, report: None,
+    ) -> None:
+        self._config, self._incoming, self._once = config, incoming, once
+        self._logger, self._on_report = logger, on_report
+        self._stop = threading.Event()
+        self._fault: BaseException | None = None
+        self._not_ready: str | None = "starting: the known-answer test has not passed yet"
+        self._metrics = Metrics()
+
+    def stop(self) -> None:
+        """Finish the radiograph in hand and leave the rest: it is still in the folder."""
+        self._not_ready = "stopping"
+        self._stop.set()
+
+    def run(self) -> None:
+        """Raises the EdgeError that stopped it."""
+        bundle = open_bundle(self._config.bundle)
+        _check_apart(Path(self._config.state), self._incoming)
+        with contextlib.ExitStack() as opened:
+            state = open_state(Path(self._config.state))
+            opened.callback(os.close, lock_state(state))
+            ledger = opened.enter_context(Ledger(state.ledger, site_key=state.site_key))
+            # An input that is to be moved or deleted and is still there was left by a crash: it is taken again, to go.
+            stays = self._config.after == "keep"
+            inbox = Inbox(
+                self._incoming,
+                lambda seen: stays and ledger.is_known(seen, bundle.id),
+                warn=self._logger.warning,
+                scan_s=self._config.scan_s,
+            )
+            opened.enter_context(self._serving())
+            opened.enter_context(self._signals())
+            decoder = opened.enter_context(
+                Decoder(bundle.manifest.preprocessing, site_key=state.site_key, limit_s=self._config.decode_limit_s)
+            )
+            decoder.start()
+            engine = open_engine(bundle, backend=self._config.backend, precision=self._config.precision)
+            opened.callback(engine.close)
+            self._metrics.started(bundle, engine.identity)
+            self._known_answers(bundle, engine, decoder)
+            similar = SimilarCases.of_bundle(bundle)
+            if self._config.include_earlier_cases:
+                similar.add(ledger.earlier_cases(bundle.id))
+            self._metrics.index_vectors.set(len(similar))
+            self._not_ready = None
+            self._logger.info("ready", extra={"fields": {"bundle": bundle.manifest.name, "id": bundle.id[:12]}})
+            self._work(Pipeline(bundle, engine, decoder, similar, k=self._config.neighbours), ledger, state, inbox)
+
+    def _work(self, pipeline: Pipeline, ledger: Ledger, state: StateFolder, inbox: Inbox) -> None:
+        config = self._config
+        unfinished_after_s = 0.0 if self._once else config.unfinished_after_s
+
+        def put_away(sighting: Sighting, case: FinishedCase) -> None:
+            # The result is safe already: an input that will not move stays, and the next start tries again.
+            try:
+                dispose(sighting, case, state, after=config.after)
+            except StateError as fault:
+                self._logger.warning(str(fault))
+
+        in_flight: set[str] = set()
+        take = Take(
+            pipeline,
+            ledger,
+            inbox,
+            put_away,
+            self._logger,
+            in_flight=in_flight,
+            unfinished_after_s=unfinished_after_s,
+        )
+        recorded: queue.SimpleQueue[EarlierCase] | None = queue.SimpleQueue() if config.include_earlier_cases else None
+        score = Score(pipeline, ledger, self._metrics, recorded)
+        results = state.results(pipeline.bundle.id)
+        write = Write(
+            pipeline, ledger, results, put_away, self._metrics, self._finished, in_flight=in_flight, recorded=recorded
+        )
+        to_score: queue.Queue[Taken | None] = queue.Queue(config.queue_size)
+        to_write: queue.Queue[Taken | None] = queue.Queue(config.queue_size)
+        self._metrics.queue_depth.labels("score").set_function(to_score.qsize)
+        self._metrics.queue_depth.labels("write").set_function(to_write.qsize)
+        self._metrics.disk_free.set_function(lambda: shutil.disk_usage(state.root).free)
+        stages = [
+            threading.Thread(target=self._stage, args=(self._scored(score), to_score, to_write), name="score"),
+            threading.Thread(target=self._stage, args=(write, to_write, None), name="write"),
+        ]
+        for thread in stages:
+            thread.start()
+        try:
+            self._intake(inbox, take, to_score, state)
+        except BaseException as fault:
+            self._fail(fault)
+        self._put(to_score, None, always=True)
+        for thread in stages:
+            thread.join()
+        if self._fault is not None:
+            raise self._fault
+        if self._once and self._stop.is_set():
+            raise Stopped("stopped before every radiograph had its result; the rest is in the folder: run it again")
+        if self._once and (take.unopened or inbox.unreadable):
+            unread = f"{take.unopened} file(s) and {len(inbox.unreadable)} folder(s)"
+            raise Unopenable(f"{unread} could not be read; the others have their results. Check the permissions")
+
+    def _known_answers(self, bundle: Bundle, engine: Engine, decoder: Decoder) -> None:
+        try:
+            known_answers(bundle, engine, decoder)
+        except EngineError:
+            self._metrics.known_answer(passed=False)
+            raise
+        self._metrics.known_answer(passed=True)
+
+    def _intake(self, inbox: Inbox, take: Take, to_score: "queue.Queue[Taken | None]", state: StateFolder) -> None:
+        sightings = inbox.settled(self._stop) if self._once else inbox.watch(self._stop)
+        for sighting in sightings:
+            if shutil.disk_usage(state.root).free < _RESERVE_BYTES:
+                raise StateError(f"the disk of {state.root} is full; free space and start again: nothing was lost")
+            taken = take(sighting)
+            if taken is not None and not self._put(to_score, taken):
+                return
+
+    def _scored(self, score: Score) -> Callable[[Taken], Taken | None]:
+        """After a stop, what is decoded and not yet scored is left: it is still in the folder."""
+        return lambda taken: None if self._stop.is_set() else score(taken)
+
+    def _stage(
+        self,
+        step: Callable[[Taken], Taken | None],
+        source: "queue.Queue[Taken | None]",
+        target: "queue.Queue[Taken | None] | None",
+    ) -> None:
+        while (taken := source.get()) is not None:
+            if self._fault is not None:
+                continue  # drain, so that no one waits for a place in the queue
+            try:
+                done = step(taken)
+                if target is not None and done is not None:
+                    self._put(target, done, always=True)
+            except BaseException as fault:
+                self._fail(fault)
+        if target is not None:
+            self._put(target, None, always=True)
+
+    def _put(self, target: "queue.Queue[Taken | None]", taken: Taken | None, *, always: bool = False) -> bool:
+        """False when the daemon stopped before there was a place."""
+        while always or not self._stop.is_set():
+            with contextlib.suppress(queue.Full):
+                target.put(taken, timeout=_POLL_S)
+                return True
+        return False
+
+    def _fail(self, fault: BaseException) -> None:
+        if self._fault is None:
+            self._fault = fault
+        self.stop()
+
+    def _finished(self, sighting: Sighting, report: Report) -> None:
+        log_report(self._logger, report)
+        self._on_report(sighting, report)
+
+    @contextlib.contextmanager
+    def _serving(self) -> Iterator[None]:
+        if not self._config.listen:
+            yield
+            return
+        server = open_server(self._config.listen, self._metrics.exposition, self._health)
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": _POLL_S}, name="http", daemon=True
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def _health(self) -> Health:
+        return Health(alive=not self._stop.is_set(), ready_reason=self._not_ready)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop; only the main thread may say so (tests run the daemon elsewhere)."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, lambda *_: self.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _check_apart(state: Path, incoming: Path) -> None:
+    """The box must not take its own ledger and results for radiographs. Raises UsageError."""
+    if state.resolve().is_relative_to(incoming.resolve()):
+        raise UsageError(f"state folder {state} lies inside the incoming folder {incoming}; choose another --state")

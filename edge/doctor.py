@@ -1,0 +1,76 @@
+"""Is this machine fit to score? One line for each check, with what to do. Prints nothing."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from edge.bundle import open_bundle
+from edge.config import Config
+from edge.engines import open_engine
+from edge.errors import EdgeError, StateError
+from edge.imaging.decoder import Decoder
+from edge.known_answer import known_answers
+from edge.state import filesystem_of, open_state
+
+_SAFE_SQLITE = (3, 51, 3)  # older ones may lose a commit when the write-ahead log is reset
+_WANTED_FREE_BYTES = 5_000_000_000
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    passed: bool
+    finding: str
+
+
+def examine(config: Config) -> list[Check]:
+    """Every check, the independent ones first."""
+    checks = {
+        "ledger library": _sqlite,
+        "state folder": lambda: _state(config),
+        "bundle": lambda: _bundle(config),
+        "known answers": lambda: _known_answers(config),
+    }
+    return [_run(name, check) for name, check in checks.items()]
+
+
+def _run(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, check())
+    except EdgeError as fault:
+        return Check(name, False, str(fault))
+
+
+def _sqlite() -> str:
+    version = apsw.sqlite_lib_version()
+    if tuple(map(int, version.split("."))) < _SAFE_SQLITE:
+        raise StateError(f"SQLite {version} may lose commits; run: pip install --upgrade apsw")
+    return f"SQLite {version}"
+
+
+def _state(config: Config) -> str:
+    if not Path(config.state).exists():
+        return f"{config.state} does not exist yet; watch creates it"
+    state = open_state(Path(config.state))
+    free = shutil.disk_usage(state.root).free
+    if free < _WANTED_FREE_BYTES:
+        raise StateError(f"only {free / 1e9:.1f} GB are free for {state.root}; free some, or choose another --state")
+    return f"{state.root} on {filesystem_of(state.root)}, {free / 1e9:.0f} GB free"
+
+
+def _bundle(config: Config) -> str:
+    bundle = open_bundle(config.bundle)
+    return f"{bundle.manifest.name} {bundle.id[:12]}, {', '.join(bundle.manifest.precisions)}, every digest matches"
+
+
+def _known_answers(config: Config) -> str:
+    bundle = open_bundle(config.bundle)
+    engine = open_engine(bundle, backend=config.backend, precision=config.precision)
+    with Decoder(bundle.manifest.preprocessing, site_key=bytes(32), limit_s=config.decode_limit_s) as decoder:
+        answers = known_answers(bundle, engine, decoder)
+    identity = engine.identity
+    engine.close()
+    return f"{len(answers)} golden cases match on {identity.backend} {identity.precision}"

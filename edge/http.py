@@ -1,0 +1,64 @@
+"""/metrics, /livez and /readyz. Serves what it is handed; knows nothing of radiographs."""
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from edge.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Health:
+    """ready_reason: None when ready, else why not, in one line."""
+
+    alive: bool
+    ready_reason: str | None
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """HOST:PORT. Raises UsageError."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--listen is {listen!r}; it must be HOST:PORT, for example 127.0.0.1:8080")
+    return host.strip("[]"), int(port)
+
+
+def open_server(listen: str, exposition: Callable[[], bytes], health: Callable[[], Health]) -> ThreadingHTTPServer:
+    """A bound server; the caller runs serve_forever in a thread of its own.
+
+    Raises UsageError when the address cannot be bound.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._answer(200, exposition(), CONTENT_TYPE_LATEST)
+            elif self.path == "/livez":
+                alive = health().alive
+                self._answer(200 if alive else 503, b"ok\n" if alive else b"stopping\n")
+            elif self.path == "/readyz":
+                reason = health().ready_reason
+                self._answer(200 if reason is None else 503, b"ready\n" if reason is None else f"{reason}\n".encode())
+            else:
+                self._answer(404, b"/metrics, /livez or /readyz\n")
+
+        def _answer(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Scrapes are no news."""
+
+    host, port = parse_listen(listen)
+    try:
+        return ThreadingHTTPServer((host, port), Handler)
+    except OSError as fault:
+        if fault.errno == errno.EADDRINUSE:
+            raise UsageError(f"{listen} is in use by another program; choose another with --listen HOST:PORT") from None
+        raise UsageError(f"cannot listen on {listen} ({fault.strerror}); choose another with --listen") from None

@@ -1,0 +1,87 @@
+"""Prometheus metrics: names, labels and buckets. Handed in wherever they are counted, never global. docs/metrics.md."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+import edge
+from edge.bundle import Bundle
+from edge.values import EngineIdentity, Report
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+STAGES = ("decode", "preprocess", "infer", "retrieve", "write")
+_SCORE_STEPS = tuple(round(step * 0.05, 2) for step in range(1, 21))
+
+
+class Metrics:
+    """Everything that the box counts, in a registry of its own. Labels come from closed sets only."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self._studies = Counter(
+            "edge_cxr_studies",
+            "Radiographs with a result, by status and reason",
+            ["status", "reason"],
+            registry=registry,
+        )
+        self._stage = Histogram(
+            "edge_cxr_stage_duration_seconds",
+            "Time a radiograph spent in a stage",
+            ["stage"],
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+        self._end_to_end = Histogram(
+            "edge_cxr_end_to_end_seconds",
+            "From a file found complete to its result visible",
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+        self._score = Histogram("edge_cxr_score", "COVID-19 scores given", buckets=_SCORE_STEPS, registry=registry)
+        self.queue_depth = Gauge("edge_cxr_queue_depth", "Radiographs between two stages", ["queue"], registry=registry)
+        self.last_success = Gauge(
+            "edge_cxr_last_success_timestamp_seconds", "When a radiograph was last scored", registry=registry
+        )
+        self.ready = Gauge(
+            "edge_cxr_ready", "1 when the known-answer test passed and radiographs are scored", registry=registry
+        )
+        self.disk_free = Gauge("edge_cxr_disk_free_bytes", "Free space where the state folder lies", registry=registry)
+        self.index_vectors = Gauge("edge_cxr_index_vectors", "Cases that can be found as similar", registry=registry)
+        self._backend = Gauge(
+            "edge_cxr_backend_active", "1 for the engine in use", ["backend", "precision"], registry=registry
+        )
+        self._known_answer = Counter(
+            "edge_cxr_known_answer_tests", "Known-answer tests, by outcome", ["outcome"], registry=registry
+        )
+        self._build = Gauge(
+            "edge_cxr_build_info",
+            "1; the program and the bundle",
+            ["version", "bundle", "bundle_id"],
+            registry=registry,
+        )
+
+    def started(self, bundle: Bundle, engine: EngineIdentity) -> None:
+        """Name what runs."""
+        self._build.labels(edge.__version__, bundle.manifest.name, bundle.id[:12]).set(1)
+        self._backend.labels(engine.backend, engine.precision).set(1)
+
+    def known_answer(self, passed: bool) -> None:
+        self._known_answer.labels("passed" if passed else "failed").inc()
+        self.ready.set(1 if passed else 0)
+
+    def finished(self, report: Report, end_to_end_s: float) -> None:
+        """Count a result whose file is visible."""
+        self._studies.labels("scored" if report.scored else "not_scored", report.reason or "none").inc()
+        self._end_to_end.observe(end_to_end_s)
+        for stage in STAGES:
+            if stage in report.timings_s:
+                self._stage.labels(stage).observe(report.timings_s[stage])
+        if report.prediction is not None:
+            self._score.observe(report.prediction.score)
+            self.last_success.set_to_current_time()
+
+    def wrote(self, spent_s: float) -> None:
+        self._stage.labels("write").observe(spent_s)
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)

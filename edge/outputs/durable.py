@@ -1,0 +1,81 @@
+"""Files that are complete the moment they are visible, and still there after a power cut."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from edge.errors import StateError
+
+TEMPORARY_SUFFIX = ".part"
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write beside, fsync, rename, fsync the folder. Raises StateError when the disk is full or fails."""
+    temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+    try:
+        make_folder(path.parent)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        temporary.rename(path)
+        sync_folder(path.parent)
+    except OSError as fault:
+        raise disk_error(path.parent, fault) from None
+
+
+def move_durably(source: Path, target: Path) -> None:
+    """Move a file, across filesystems too; the source goes only after the target is safe.
+
+    Raises FileNotFoundError when the source is gone, StateError when the disk fails.
+    """
+    try:
+        make_folder(target.parent)
+        try:
+            source.rename(target)
+        except OSError as fault:
+            if fault.errno != errno.EXDEV:
+                raise
+            _copy_then_remove(source, target)
+        sync_folder(target.parent)
+        sync_folder(source.parent)
+    except FileNotFoundError:
+        raise
+    except OSError as fault:
+        raise disk_error(target.parent, fault) from None
+
+
+def _copy_then_remove(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}{TEMPORARY_SUFFIX}")
+    shutil.copyfile(source, temporary)
+    with temporary.open("rb") as opened:
+        os.fsync(opened.fileno())
+    temporary.rename(target)
+    sync_folder(target.parent)
+    source.unlink()
+
+
+def make_folder(folder: Path) -> None:
+    """Create a private folder and its parents so that they survive a power cut: each one's name is synced too."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and removals in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def disk_error(folder: Path, fault: OSError) -> StateError:
+    if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StateError(f"the disk of {folder} is full; free space and start again: nothing was lost")
+    return StateError(f"writing in {folder} failed ({fault.strerror}); check the disk and start again")

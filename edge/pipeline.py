@@ -1,0 +1,90 @@
+"""One radiograph from file to report: the whole flow on one screen.
+
+Path -> snapshot -> [decode worker: Radiograph -> ModelInput] -> Prediction -> gates and neighbours -> Report.
+The daemon calls the steps from its stages; `Pipeline.report` runs them one after the other.
+"""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from edge import quality
+from edge.bundle import Bundle
+from edge.engines import Engine, predict
+from edge.errors import RadiographError, TooLarge
+from edge.imaging.decoder import Decoder
+from edge.similarity import SimilarCases, knn_score
+from edge.snapshot import MAX_FILE_BYTES, Snapshot, snapshot
+from edge.values import Decoded, Prediction, Reason, Report, Source
+
+
+class Pipeline:
+    """The steps of scoring with one bundle and one engine."""
+
+    def __init__(self, bundle: Bundle, engine: Engine, decoder: Decoder, similar: SimilarCases, *, k: int = 4) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.decoder = decoder
+        self.similar = similar
+        self.k = k
+
+    def report(self, path: Path) -> Report:
+        """The report of one file.
+
+        Raises FileNotFoundError, Unopenable, and EngineError when the engine fails.
+        """
+        with snapshot(path) as frozen:
+            try:
+                decoded = self.decode(frozen)
+            except RadiographError as refusal:
+                return self.refuse(frozen.sha256, frozen.format, refusal)
+            return self.score(decoded)
+
+    def decode(self, frozen: Snapshot) -> Decoded:
+        """Raises the RadiographError that the file earned."""
+        if frozen.size_bytes > MAX_FILE_BYTES:
+            raise TooLarge(f"the file has {frozen.size_bytes} bytes; at most {MAX_FILE_BYTES} are read")
+        return self.decoder.decode(frozen)
+
+    def score(self, decoded: Decoded) -> Report:
+        """Engine, gates, neighbours: a report that carries a score only when every gate lets it."""
+        started = time.perf_counter()
+        (prediction,) = predict(self.engine, [decoded.model_input])
+        inferred = time.perf_counter()
+        report = self._judged(decoded, prediction)
+        if report.scored:
+            neighbours = self.similar.nearest(prediction.embedding, self.k, without=report.case_id)
+            report = replace(report, neighbours=neighbours, knn_score=knn_score(neighbours))
+        timings_s = {**decoded.timings_s, "infer": inferred - started, "retrieve": time.perf_counter() - inferred}
+        return replace(report, timings_s={**timings_s, "total": sum(timings_s.values())})
+
+    def _judged(self, decoded: Decoded, prediction: Prediction) -> Report:
+        findings = quality.assess(decoded, prediction, self.bundle.manifest.lung_limits)
+        fraction = next(finding.value for finding in findings if finding.check == "lung_fraction")
+        for finding in findings:
+            if finding.reason is not None:
+                detail = quality.DETAILS[finding.reason]
+                refused = self.refuse_source(decoded.source, finding.reason, detail)
+                return replace(refused, engine=prediction.engine, lung_fraction=fraction)
+        warnings = tuple(finding.warning for finding in findings if finding.warning is not None)
+        point = self.bundle.manifest.operating_points.get(prediction.engine.precision)
+        return Report(
+            sha256=decoded.source.sha256,
+            format=decoded.source.format,
+            bundle_id=self.bundle.id,
+            source=decoded.source,
+            engine=prediction.engine,
+            warnings=quality.source_warnings(decoded.source) + warnings,
+            prediction=prediction,
+            positive=None if point is None else prediction.score >= point,
+            operating_point=point,
+            lung_fraction=fraction,
+        )
+
+    def refuse(self, sha256: str, format: str | None, refusal: RadiographError) -> Report:
+        """The report of a file that could not be read: why, and what to do."""
+        return Report(sha256, format, self.bundle.id, None, self.engine.identity, refusal.reason, str(refusal))
+
+    def refuse_source(self, source: Source, reason: Reason, detail: str) -> Report:
+        """The report of a radiograph that was read and must not be scored. It carries no number."""
+        return Report(source.sha256, source.format, self.bundle.id, source, self.engine.identity, reason, detail)

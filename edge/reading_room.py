@@ -1,0 +1,80 @@
+"""What a person asks of a box at the command line: score this file, show similar cases, find its results."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from edge.bundle import open_bundle
+from edge.config import Config
+from edge.engines import open_engine
+from edge.errors import EdgeError, UsageError
+from edge.imaging.decoder import Decoder
+from edge.pipeline import Pipeline
+from edge.similarity import SimilarCases
+from edge.snapshot import snapshot
+from edge.state import open_state
+from edge.store import Ledger
+from edge.values import CASE_ID_DIGITS, Neighbour, case_id_of
+
+
+@contextlib.contextmanager
+def open_pipeline(config: Config) -> Iterator[Pipeline]:
+    """A pipeline without ledger. Identifiers are hashed with a key that is thrown away."""
+    bundle = open_bundle(config.bundle)
+    key = secrets.token_bytes(32)
+    with Decoder(bundle.manifest.preprocessing, site_key=key, limit_s=config.decode_limit_s) as decoder:
+        engine = open_engine(bundle, backend=config.backend, precision=config.precision)
+        try:
+            yield Pipeline(bundle, engine, decoder, SimilarCases.of_bundle(bundle), k=config.neighbours)
+        finally:
+            engine.close()
+
+
+def existing(files: Sequence[Path]) -> Sequence[Path]:
+    """The same files, links followed. Raises UsageError naming the first that is none or cannot be read."""
+    for path in files:
+        if not path.is_file():
+            raise UsageError(f"{path} is no file; name radiographs as DICOM, PNG, JPEG or TIFF files")
+        if not os.access(path, os.R_OK):
+            raise UsageError(f"{path} cannot be read; check its permissions")
+    return [path.resolve() for path in files]
+
+
+def similar_cases(query: str, config: Config) -> tuple[Neighbour, ...]:
+    """The nearest reference cases of a file, or of a scored case in the ledger.
+
+    Raises UsageError when `query` is neither, EdgeError when the file cannot be scored.
+    """
+    if Path(query).is_file():
+        (file,) = existing([Path(query)])
+        with open_pipeline(config) as pipeline:
+            report = pipeline.report(file)
+        if not report.scored:
+            raise EdgeError(f"{query} is not scored ({report.reason}): {report.detail}")
+        return report.neighbours
+    if len(query) != CASE_ID_DIGITS or not Path(config.state, "ledger.sqlite").is_file():
+        raise UsageError(f"{query} is neither a file nor a case of the ledger in {config.state}; check --state")
+    bundle = open_bundle(config.bundle)
+    with _ledger(config) as ledger:
+        cases = {case.case_id: case for case in ledger.earlier_cases(bundle.id)}
+    if query not in cases:
+        raise UsageError(f"case {query} has no score from bundle {bundle.manifest.name}; check --bundle and --state")
+    return SimilarCases.of_bundle(bundle).nearest(cases[query].embedding, config.neighbours, without=query)
+
+
+def results_of(file: Path, config: Config) -> list[dict[str, object]]:
+    """Every report that a file's bytes have in the ledger."""
+    (file,) = existing([file])
+    if not Path(config.state, "ledger.sqlite").is_file():
+        raise UsageError(f"state folder {config.state} holds no ledger; check --state")
+    with snapshot(file) as frozen:
+        case_id = case_id_of(frozen.sha256)
+    with _ledger(config) as ledger:
+        return ledger.reports(case_id)
+
+
+def _ledger(config: Config) -> Ledger:
+    state = open_state(Path(config.state))
+    return Ledger(state.ledger, site_key=state.site_key)

@@ -1,0 +1,187 @@
+"""What each stage of the daemon does with one radiograph: take, score, write. Threads and queues are in daemon.py."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import SimpleQueue
+
+from edge.errors import RadiographError, Unopenable
+from edge.inbox import Inbox
+from edge.log import FIELDS, RADIOGRAPH
+from edge.metrics import Metrics
+from edge.outputs.report_json import encode, write_result
+from edge.pipeline import Pipeline
+from edge.similarity import EarlierCase
+from edge.snapshot import Snapshot, snapshot
+from edge.store import Ledger
+from edge.values import Decoded, FinishedCase, Reason, Report, Sighting, Source
+
+# A file still being written can look like one of these.
+_PERHAPS_UNFINISHED = frozenset({Reason.TRUNCATED, Reason.UNREADABLE, Reason.NO_PIXELS})
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A file that was read: decoded, or refused already."""
+
+    sighting: Sighting
+    found_s: float  # monotonic clock
+    decoded: Decoded | None = None
+    report: Report | None = None
+
+
+class Take:
+    """Sighting -> Taken: snapshot, what the ledger knows, decode.
+
+    in_flight: digests of what was taken and has no result yet; Write takes them out again.
+    put_away: called with the sighting of bytes that have their result already, such as a copy, or an input that a crash
+    left behind. unfinished_after_s: how long a file that cannot be read must stand still before that is its result.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        ledger: Ledger,
+        inbox: Inbox,
+        put_away: Callable[[Sighting, FinishedCase], None],
+        logger: logging.Logger,
+        *,
+        in_flight: set[str],
+        unfinished_after_s: float,
+    ) -> None:
+        self._pipeline, self._ledger, self._inbox, self._logger = pipeline, ledger, inbox, logger
+        self._put_away, self._in_flight = put_away, in_flight
+        self._unfinished_after_s = unfinished_after_s
+        self.unopened = 0  # files that could not be opened, in this run
+
+    def __call__(self, sighting: Sighting) -> Taken | None:
+        """None when there is nothing to score: gone, known already, unfinished, or not to be opened."""
+        found_s = time.monotonic()
+        try:
+            with snapshot(sighting.path) as frozen:
+                return self._read(sighting, frozen, found_s)
+        except FileNotFoundError:
+            return None
+        except Unopenable as fault:
+            self.unopened += 1
+            self._logger.warning(str(fault))
+            if self._unfinished_after_s > 0:
+                self._inbox.look_again(sighting, after_s=self._unfinished_after_s)
+            return None
+
+    def _read(self, sighting: Sighting, frozen: Snapshot, found_s: float) -> Taken | None:
+        # In this order: Write takes a digest out of flight only after the ledger has it.
+        if frozen.sha256 in self._in_flight:  # the same bytes under another name, a stage ahead
+            self._inbox.look_again(sighting, after_s=0)
+            return None
+        finished = self._ledger.finished(frozen.sha256, self._pipeline.bundle.id)
+        if finished is not None:
+            self._ledger.remember(sighting, frozen.sha256)
+            self._put_away(sighting, finished)
+            return None
+        try:
+            decoded = self._pipeline.decode(frozen)
+        except RadiographError as refusal:
+            if refusal.reason in _PERHAPS_UNFINISHED and self._may_still_grow(sighting):
+                self._inbox.look_again(sighting, after_s=self._unfinished_after_s)
+                return None
+            report = self._pipeline.refuse(frozen.sha256, frozen.format, refusal)
+            self._in_flight.add(frozen.sha256)
+            return Taken(sighting, found_s, report=report)
+        self._in_flight.add(frozen.sha256)
+        return Taken(sighting, found_s, decoded=decoded)
+
+    def _may_still_grow(self, sighting: Sighting) -> bool:
+        return self._unfinished_after_s > 0 and not self._inbox.was_deferred(sighting)
+
+
+class Score:
+    """Taken with pixels -> Taken with a report: identity, engine, gates, neighbours.
+
+    recorded: cases that Write has put into the ledger, to be found from now on; None to leave them out.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, ledger: Ledger, metrics: Metrics, recorded: "SimpleQueue[EarlierCase] | None"
+    ) -> None:
+        self._pipeline, self._ledger, self._metrics, self._recorded = pipeline, ledger, metrics, recorded
+
+    def __call__(self, taken: Taken) -> Taken:
+        if taken.decoded is None:
+            return taken
+        while self._recorded is not None and not self._recorded.empty():
+            self._pipeline.similar.add([self._recorded.get()])
+            self._metrics.index_vectors.set(len(self._pipeline.similar))
+        report = same_instance(self._pipeline, self._ledger, taken.decoded.source)
+        if report is None:
+            report = self._pipeline.score(taken.decoded)
+        return replace(taken, decoded=None, report=report)
+
+
+class Write:
+    """Taken with a report -> a visible result: file, then ledger, and only then the input is touched."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        ledger: Ledger,
+        results: Path,
+        put_away: Callable[[Sighting, FinishedCase], None],
+        metrics: Metrics,
+        on_report: Callable[[Sighting, Report], None],
+        *,
+        in_flight: set[str],
+        recorded: "SimpleQueue[EarlierCase] | None",
+    ) -> None:
+        self._pipeline, self._ledger, self._results, self._metrics = pipeline, ledger, results, metrics
+        self._put_away, self._on_report = put_away, on_report
+        self._in_flight, self._recorded = in_flight, recorded
+
+    def __call__(self, taken: Taken) -> None:
+        report = taken.report
+        assert report is not None
+        if report.source is not None and report.scored:
+            # The same instance may have been a stage ahead when this one was scored.
+            report = same_instance(self._pipeline, self._ledger, report.source) or report
+        started = time.monotonic()
+        document = encode(report)
+        write_result(self._results, report.case_id, document)
+        self._ledger.record(report, document, taken.sighting)
+        self._in_flight.discard(report.sha256)
+        if self._recorded is not None and report.prediction is not None:
+            prediction = report.prediction
+            self._recorded.put(EarlierCase(report.case_id, prediction.embedding, None, prediction.score))
+        self._put_away(taken.sighting, report.finished)
+        now = time.monotonic()
+        self._metrics.wrote(now - started)
+        self._metrics.finished(report, now - taken.found_s)
+        self._on_report(taken.sighting, report)
+
+
+def same_instance(pipeline: Pipeline, ledger: Ledger, source: Source) -> Report | None:
+    """The refusal of a radiograph whose SOPInstanceUID has a result already; None when it is new."""
+    if source.instance_key is None:
+        return None
+    earlier = ledger.earlier_instance(source.instance_key, pipeline.bundle.id, without=source.sha256)
+    if earlier is None:
+        return None
+    if earlier.pixels_sha256 == source.pixels_sha256:
+        detail = f"the same radiograph has its result as case {earlier.case_id}"
+        return pipeline.refuse_source(source, Reason.DUPLICATE, detail)
+    detail = (
+        f"case {earlier.case_id} has the same SOPInstanceUID and other pixels; "
+        "find out which is right and send it with a UID of its own"
+    )
+    return pipeline.refuse_source(source, Reason.CONFLICT, detail)
+
+
+def log_report(logger: logging.Logger, report: Report) -> None:
+    """One line for each radiograph, by case id only."""
+    fields = {"case_id": report.case_id, "status": "scored" if report.scored else "not_scored"}
+    if report.reason is not None:
+        fields["reason"] = report.reason
+    fields |= {"backend": report.engine.backend, "precision": report.engine.precision}
+    fields |= {f"{stage}_s": str(round(spent_s, 4)) for stage, spent_s in report.timings_s.items()}
+    logger.info(RADIOGRAPH, extra={FIELDS: fields})

@@ -1,0 +1,198 @@
+"""The ledger: one SQLite database that knows every case with its report and embedding. The truth; the rest is cache.
+
+A case has a row only once it is finished: scored or not_scored, one row for each pair of file bytes and bundle. What is
+not here is work to be done, so a crash at any point loses nothing. Paths are known only as keyed hashes.
+"""
+
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import apsw
+import numpy as np
+
+from edge.errors import StateError
+from edge.similarity import EarlierCase
+from edge.values import FinishedCase, Report, Sighting
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE cases (
+  sha256 TEXT NOT NULL, bundle_id TEXT NOT NULL, case_id TEXT NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('scored', 'not_scored')), reason TEXT, score REAL, label TEXT,
+  instance_key TEXT, patient_key TEXT, pixels_sha256 TEXT, embedding BLOB,
+  report TEXT NOT NULL, finished_s REAL NOT NULL,
+  PRIMARY KEY (sha256, bundle_id)) STRICT, WITHOUT ROWID;
+CREATE INDEX cases_by_id ON cases (case_id);
+CREATE INDEX cases_by_instance ON cases (instance_key, bundle_id) WHERE instance_key IS NOT NULL;
+CREATE TABLE sightings (path_key BLOB PRIMARY KEY, look BLOB NOT NULL, sha256 TEXT NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class EarlierInstance:
+    """A finished case with the same SOPInstanceUID."""
+
+    case_id: str
+    pixels_sha256: str
+
+
+class Ledger:
+    """The one connection that writes. Safe to use from several threads: a lock serialises them."""
+
+    def __init__(self, path: Path, *, site_key: bytes) -> None:
+        self._site_key = site_key
+        self._lock = threading.Lock()
+        try:
+            self._connection = apsw.Connection(str(path))
+            path.chmod(0o600)
+            # A commit must survive a power cut, not only a crash (synchronous=NORMAL loses the last ones in WAL mode).
+            self._connection.pragma("journal_mode", "wal")
+            self._connection.pragma("synchronous", "full")
+            self._prepare(path)
+        except apsw.Error as fault:
+            raise _ledger_error(path, fault) from None
+        self._path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def record(self, report: Report, document: str, sighting: Sighting | None) -> None:
+        """Commit a finished case, its public report and where it was seen. Raises StateError when the disk fails."""
+        source, prediction = report.source, report.prediction
+        row = {
+            "sha256": report.sha256,
+            "bundle_id": report.bundle_id,
+            "case_id": report.case_id,
+            "status": "scored" if report.scored else "not_scored",
+            "reason": report.reason,
+            "score": prediction.score if prediction else None,
+            "instance_key": source.instance_key if source else None,
+            "patient_key": source.patient_key if source else None,
+            "pixels_sha256": source.pixels_sha256 if source else None,
+            "embedding": prediction.embedding.astype("<f4").tobytes() if prediction else None,
+            "report": document,
+            "finished_s": time.time(),
+        }
+        columns = ", ".join(row)
+        places = ", ".join(f":{column}" for column in row)
+        with self._transaction() as connection:
+            connection.execute(
+                f"INSERT INTO cases ({columns}) VALUES ({places}) ON CONFLICT (sha256, bundle_id) DO NOTHING", row
+            )
+            if sighting is not None:
+                self._remember(connection, sighting, report.sha256)
+
+    def remember(self, sighting: Sighting, sha256: str) -> None:
+        """Another file with known bytes: it needs no further look."""
+        with self._transaction() as connection:
+            self._remember(connection, sighting, sha256)
+
+    def finished(self, sha256: str, bundle_id: str) -> FinishedCase | None:
+        """The case of these bytes, if this bundle has judged it."""
+        row = self._one("SELECT report FROM cases WHERE sha256 = ? AND bundle_id = ?", sha256, bundle_id)
+        if row is None:
+            return None
+        report = json.loads(row[0])
+        return FinishedCase(report["case_id"], report["source"]["format"], report["reason"], report["detail"])
+
+    def is_known(self, sighting: Sighting, bundle_id: str) -> bool:
+        """True when this path, looking just so, already has its result from this bundle."""
+        found = self._one(
+            "SELECT 1 FROM sightings JOIN cases USING (sha256) WHERE path_key = ? AND look = ? AND bundle_id = ?",
+            self._path_key(sighting),
+            _look_bytes(sighting),
+            bundle_id,
+        )
+        return found is not None
+
+    def earlier_instance(self, instance_key: str, bundle_id: str, *, without: str) -> EarlierInstance | None:
+        """The first finished case of another file with the same SOPInstanceUID."""
+        row = self._one(
+            "SELECT case_id, pixels_sha256 FROM cases WHERE instance_key = ? AND bundle_id = ? AND sha256 <> ? "
+            "AND coalesce(reason, '') NOT IN ('duplicate', 'conflict')",
+            instance_key,
+            bundle_id,
+            without,
+        )
+        return None if row is None else EarlierInstance(*row)
+
+    def reports(self, case_id: str) -> list[dict[str, Any]]:
+        """Every report of a case, oldest first, one for each bundle that judged it."""
+        rows = self._all("SELECT report FROM cases WHERE case_id = ? ORDER BY finished_s", case_id)
+        return [json.loads(row[0]) for row in rows]
+
+    def earlier_cases(self, bundle_id: str) -> list[EarlierCase]:
+        """The scored cases of a bundle, for the index."""
+        rows = self._all(
+            "SELECT case_id, embedding, label, score FROM cases WHERE bundle_id = ? AND status = 'scored'", bundle_id
+        )
+        return [EarlierCase(case, np.frombuffer(raw, "<f4"), label, score) for case, raw, label, score in rows]
+
+    def _prepare(self, path: Path) -> None:
+        version = self._connection.pragma("user_version")
+        if version == 0:
+            with self._connection:
+                self._connection.execute(_SCHEMA)
+                self._connection.pragma("user_version", SCHEMA_VERSION)
+        elif version != SCHEMA_VERSION:
+            raise StateError(f"{path} has schema {version}, this version knows {SCHEMA_VERSION}; upgrade edge-cxr")
+
+    def _remember(self, connection: apsw.Connection, sighting: Sighting, sha256: str) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO sightings VALUES (?, ?, ?)",
+            (self._path_key(sighting), _look_bytes(sighting), sha256),
+        )
+
+    def _path_key(self, sighting: Sighting) -> bytes:
+        return hmac.new(self._site_key, b"path:" + bytes(sighting.path), hashlib.sha256).digest()
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
+        try:
+            with self._lock:
+                return self._connection.execute(query, values).fetchall()
+        except apsw.Error as fault:
+            raise _ledger_error(self._path, fault) from None
+
+    def _one(self, query: str, *values: Any) -> Any:
+        return next(iter(self._all(query, *values)), None)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[apsw.Connection]:
+        try:
+            with self._lock:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                    self._connection.execute("COMMIT")
+                finally:
+                    if self._connection.in_transaction:  # SQLite has rolled back by itself when the disk is full
+                        self._connection.execute("ROLLBACK")
+        except apsw.Error as fault:
+            raise _ledger_error(self._path, fault) from None
+
+
+def _look_bytes(sighting: Sighting) -> bytes:
+    return f"{sighting.size_bytes}:{sighting.mtime_ns}:{sighting.inode}".encode()
+
+
+def _ledger_error(path: Path, fault: apsw.Error) -> StateError:
+    if isinstance(fault, apsw.FullError):
+        return StateError(f"the disk of {path.parent} is full; free space and start again: nothing was lost")
+    if isinstance(fault, apsw.NotADBError | apsw.CorruptError):
+        return StateError(f"{path} is damaged; restore it from a backup")
+    return StateError(f"the ledger {path} failed ({type(fault).__name__}); check the disk and start again")

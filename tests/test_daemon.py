@@ -1,0 +1,321 @@
+"""The daemon as its users meet it: a folder, a state folder, and exactly one result for every file."""
+
+import json
+import logging
+import os
+import shutil
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_bundle import write_manifest, write_tiny_bundle
+
+from edge.config import Config
+from edge.daemon import Daemon
+from edge.errors import EngineError, StateError, Stopped, UsageError
+from edge.inbox import Inbox
+from edge.phantom import render
+from edge.phantom_dicom import write_dicom, write_png
+from edge.stages import Take
+from edge.values import Report, Sighting
+
+PATIENCE_S = 60
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture
+def incoming(tmp_path: Path) -> Path:
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def config(bundle: Path, tmp_path: Path) -> Config:
+    return Config(state=str(tmp_path / "state"), bundle=str(bundle), listen="", scan_s=0.5)
+
+
+def quiet() -> logging.Logger:
+    logger = logging.Logger("quiet")
+    logger.addHandler(logging.NullHandler())
+    return logger
+
+
+def run_once(config: Config, incoming: Path) -> list[Report]:
+    reports: list[Report] = []
+    Daemon(config, incoming, once=True, logger=quiet(), on_report=lambda _, report: reports.append(report)).run()
+    return reports
+
+
+def results(config: Config) -> list[dict[str, Any]]:
+    return [json.loads(path.read_bytes()) for path in sorted(Path(config.state, "results").glob("*/*.json"))]
+
+
+def phantom(path: Path, seed: int = 1, label: str = "covid", **kwargs: Any) -> Path:
+    write_dicom(render(seed, label, longest_side=256), path, **kwargs)
+    return path
+
+
+@contextmanager
+def watching(config: Config, incoming: Path, on_report: Callable[[Sighting, Report], None]) -> Iterator[Daemon]:
+    """A daemon in a thread; what it raised is raised at the end."""
+    daemon = Daemon(config, incoming, once=False, logger=quiet(), on_report=on_report)
+    raised: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            daemon.run()
+        except BaseException as fault:
+            raised.append(fault)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
+        thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    if raised:
+        raise raised[0]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_one_result_for_every_file_and_nothing_the_second_time(config: Config, incoming: Path) -> None:
+    phantom(incoming / "a.dcm")
+    write_png(render(2, "other", longest_side=256), incoming / "b.png")
+    (incoming / "c.txt").write_text("not a radiograph")
+    (incoming / "unfinished.part").write_text("ignored")
+    reports = run_once(config, incoming)
+    assert sorted(report.reason or "scored" for report in reports) == ["scored", "scored", "unreadable"]
+    written = results(config)
+    assert {result["case_id"] for result in written} == {report.case_id for report in reports}
+    assert {result["status"] for result in written if result["score"] is not None} == {"scored"}
+    scored = next(result for result in written if result["status"] == "scored")
+    assert len(scored["neighbours"]) == 4
+    assert scored["timings_s"].keys() == {"decode", "preprocess", "infer", "retrieve", "total"}
+    stamps = {path: path.stat().st_mtime_ns for path in Path(config.state, "results").rglob("*.json")}
+    assert run_once(config, incoming) == []
+    assert stamps == {path: path.stat().st_mtime_ns for path in Path(config.state, "results").rglob("*.json")}
+
+
+def test_the_same_bytes_under_two_names_are_scored_once(config: Config, incoming: Path) -> None:
+    phantom(incoming / "a.dcm")
+    (incoming / "sub").mkdir()
+    shutil.copy(incoming / "a.dcm", incoming / "sub" / "b.dcm")
+    assert len(run_once(config, incoming)) == 1
+    shutil.copy(incoming / "a.dcm", incoming / "later.dcm")
+    assert run_once(config, incoming) == []
+    assert len(results(config)) == 1
+
+
+def test_same_instance_is_a_duplicate_and_with_other_pixels_a_conflict(config: Config, incoming: Path) -> None:
+    first = phantom(incoming / "1.dcm", sop_instance_uid="1.2.3")
+    os.utime(first, ns=(1, 1))
+    os.utime(phantom(incoming / "2.dcm", sop_instance_uid="1.2.3", view_position="PA"), ns=(2, 2))
+    os.utime(phantom(incoming / "3.dcm", seed=9, sop_instance_uid="1.2.3"), ns=(3, 3))
+    reports = run_once(config, incoming)
+    assert [report.reason for report in reports] == [None, "duplicate", "conflict"]
+    assert reports[0].case_id in str(reports[1].detail)
+    assert reports[0].case_id in str(reports[2].detail)
+    assert [result["score"] for result in results(config) if result["status"] == "not_scored"] == [None, None]
+
+
+@pytest.mark.parametrize("after", ["keep", "archive", "delete"])
+def test_what_happens_to_inputs_afterwards(config: Config, incoming: Path, after: str) -> None:
+    phantom(incoming / "good.dcm")
+    (incoming / "bad.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    reports = run_once(Config(**{**vars(config), "after": after}), incoming)
+    good = next(report for report in reports if report.scored)
+    bad = next(report for report in reports if not report.scored)
+    state = Path(config.state)
+    left = {path.name for path in incoming.iterdir()}
+    assert left == ({"good.dcm", "bad.dcm"} if after == "keep" else set())
+    assert (state / "archive" / f"{good.case_id}.dcm").exists() == (after == "archive")
+    assert (state / "quarantine" / f"{bad.case_id}.dcm").exists() == (after != "keep")
+    if after != "keep":
+        reason = json.loads((state / "quarantine" / f"{bad.case_id}.reason.json").read_text())
+        assert reason["reason"] == bad.reason
+
+
+@pytest.mark.parametrize("after", ["archive", "delete"])
+def test_known_bytes_that_come_again_are_cleared_away_too(config: Config, incoming: Path, after: str) -> None:
+    clearing = Config(**{**vars(config), "after": after})
+    kept = phantom(incoming.parent / "kept.dcm")
+    for name in ("first.dcm", "again.dcm"):
+        shutil.copy(kept, incoming / name)
+        run_once(clearing, incoming)
+        assert list(incoming.iterdir()) == []
+    assert len(results(config)) == 1
+
+
+def test_a_gate_refuses_without_a_number(config: Config, incoming: Path, tmp_path: Path) -> None:
+    strict = write_tiny_bundle(tmp_path / "strict", low=0.99)
+    phantom(incoming / "a.dcm")
+    (report,) = run_once(Config(**{**vars(config), "bundle": str(strict)}), incoming)
+    assert report.reason == "no_lungs"
+    (result,) = results(config)
+    assert (result["score"], result["positive"], result["members"]) == (None, None, {})
+
+
+def test_minors_are_outside_the_intended_use(config: Config, incoming: Path) -> None:
+    phantom(incoming / "a.dcm", patient_age="017Y")
+    (report,) = run_once(config, incoming)
+    assert report.reason == "outside_intended_use"
+    assert report.prediction is None
+
+
+def test_a_failed_known_answer_stops_before_anything_is_scored(config: Config, incoming: Path, tmp_path: Path) -> None:
+    wrong = write_tiny_bundle(tmp_path / "wrong")
+    expected = json.loads((wrong / "golden/expected.json").read_text())
+    expected["cases"][0]["precisions"]["fp32"]["score"] += 0.02
+    (wrong / "golden/expected.json").write_text(json.dumps(expected))
+    write_manifest(wrong)
+    phantom(incoming / "a.dcm")
+    with pytest.raises(EngineError, match="known-answer test failed"):
+        run_once(Config(**{**vars(config), "bundle": str(wrong)}), incoming)
+    assert results(config) == []
+
+
+def test_a_watching_daemon_scores_what_arrives_and_leaves_slow_writers_time(config: Config, incoming: Path) -> None:
+    whole = phantom(incoming.parent / "whole.dcm").read_bytes()
+    seen: dict[str, Report] = {}
+    with watching(config, incoming, lambda sighting, report: seen.__setitem__(sighting.path.name, report)):
+        phantom(incoming / "closed.dcm", seed=3)
+        phantom(incoming / "moved.part", seed=4).rename(incoming / "moved.dcm")
+        (incoming / "nested").mkdir()
+        phantom(incoming / "nested" / "deep.dcm", seed=5)
+        with (incoming / "slow.dcm").open("wb") as slow:
+            slow.write(whole[: len(whole) // 2])
+            slow.flush()
+            wait_until(lambda: {"closed.dcm", "moved.dcm", "deep.dcm"} <= seen.keys())
+            time.sleep(1.5)  # three looks: the half file stood still, and still it must not be judged
+            slow.write(whole[len(whole) // 2 :])
+        wait_until(lambda: "slow.dcm" in seen)
+    assert all(report.scored for report in seen.values())
+    assert len(seen) == 4
+
+
+def test_a_file_that_stays_half_is_truncated_in_the_end(config: Config, incoming: Path) -> None:
+    whole = phantom(incoming.parent / "whole.dcm").read_bytes()
+    (incoming / "half.dcm").write_bytes(whole[: len(whole) // 2])
+    seen: list[Report] = []
+    impatient = Config(**{**vars(config), "unfinished_after_s": 1.0})
+    with watching(impatient, incoming, lambda _, report: seen.append(report)):
+        wait_until(lambda: bool(seen))
+    assert [report.reason for report in seen] == ["truncated"]
+
+
+def test_health_and_metrics_over_http(config: Config, incoming: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    phantom(incoming / "a.dcm")
+    seen: list[Report] = []
+    with watching(Config(**{**vars(config), "listen": address}), incoming, lambda _, report: seen.append(report)):
+        wait_until(lambda: bool(seen))
+        assert urllib.request.urlopen(f"http://{address}/livez").read() == b"ok\n"
+        assert urllib.request.urlopen(f"http://{address}/readyz").read() == b"ready\n"
+        text = urllib.request.urlopen(f"http://{address}/metrics").read().decode()
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"http://{address}/elsewhere")
+    assert 'edge_cxr_studies_total{reason="none",status="scored"} 1.0' in text
+    assert 'edge_cxr_known_answer_tests_total{outcome="passed"} 1.0' in text
+    for stage in ("decode", "preprocess", "infer", "retrieve", "write"):
+        assert f'edge_cxr_stage_duration_seconds_count{{stage="{stage}"}} 1.0' in text
+
+
+def test_a_second_daemon_on_the_same_state_is_refused(config: Config, incoming: Path) -> None:
+    ready = threading.Event()
+    phantom(incoming / "a.dcm")
+    with watching(config, incoming, lambda *_: ready.set()):
+        assert ready.wait(PATIENCE_S)
+        with pytest.raises(StateError, match="another edge-cxr watches"):
+            run_once(config, incoming)
+
+
+def test_a_stopped_daemon_leaves_the_rest_for_the_next(config: Config, incoming: Path) -> None:
+    for seed in range(12):
+        phantom(incoming / f"{seed}.dcm", seed=seed)
+    seen: list[str] = []
+    daemon = Daemon(config, incoming, once=True, logger=quiet(), on_report=lambda _, report: stop_after(report))
+
+    def stop_after(report: Report) -> None:
+        seen.append(report.case_id)
+        daemon.stop()
+
+    with pytest.raises(Stopped, match="run it again"):
+        daemon.run()
+    assert 1 <= len(seen) < 12
+    seen += [report.case_id for report in run_once(config, incoming)]
+    assert len(seen) == len(set(seen)) == len(results(config)) == 12
+
+
+def test_earlier_cases_can_be_neighbours(config: Config, incoming: Path) -> None:
+    first = phantom(incoming / "1.dcm", seed=1)
+    os.utime(first, ns=(1, 1))
+    including = Config(**{**vars(config), "include_earlier_cases": True})
+    (earlier,) = run_once(including, incoming)
+    phantom(incoming / "2.dcm", seed=1, label="other")
+    (report,) = run_once(including, incoming)
+    assert report.neighbours[0].case_id == earlier.case_id
+    assert report.neighbours[0].label is None
+
+
+def test_a_missing_folder_is_a_usage_error(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist; create it"):
+        run_once(config, tmp_path / "nowhere")
+
+
+def test_a_link_in_place_of_a_seen_file_is_not_followed_and_not_forgotten(config: Config, incoming: Path) -> None:
+    whole = phantom(incoming.parent / "whole.dcm")
+    (incoming / "a.dcm").symlink_to(whole)
+    put_back: list[float] = []
+
+    class Recording(Inbox):
+        def look_again(self, sighting: Sighting, *, after_s: float) -> None:
+            put_back.append(after_s)
+
+    warnings: list[str] = []
+    logger = logging.Logger("recording")
+    logger.addHandler(logging.NullHandler())
+    logger.addFilter(lambda record: bool(warnings.append(record.getMessage())) or True)
+    inbox = Recording(incoming, lambda _: False)
+    nothing: Any = None  # neither pipeline nor ledger is reached
+    take = Take(nothing, nothing, inbox, nothing, logger, in_flight=set(), unfinished_after_s=60)
+    assert take(Sighting(incoming / "a.dcm", 1, 1, 1)) is None
+    assert take.unopened == 1
+    assert put_back == [60]
+    assert "cannot be read" in warnings[0]
+    assert "a.dcm" not in warnings[0]
+
+
+def test_an_input_that_will_not_move_stays_and_its_result_counts(config: Config, incoming: Path) -> None:
+    phantom(incoming / "first.dcm")
+    run_once(config, incoming)
+    (Path(config.state) / "archive").write_text("a file where the folder must be")
+    phantom(incoming / "second.dcm", seed=2)
+    (report,) = run_once(Config(**{**vars(config), "after": "archive"}), incoming)
+    assert report.scored
+    assert {path.name for path in incoming.iterdir()} == {"first.dcm", "second.dcm"}
+    (Path(config.state) / "archive").unlink()
+    assert run_once(Config(**{**vars(config), "after": "archive"}), incoming) == []
+    assert list(incoming.iterdir()) == []
+    assert len(results(config)) == 2

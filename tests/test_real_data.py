@@ -1,0 +1,69 @@
+"""The whole box on real radiographs: one terminal state a file, the expected reasons, and the card's own figures."""
+
+import csv
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from edge.bundle import open_bundle
+
+pytestmark = pytest.mark.real
+
+
+def watch(folder: Path, state: Path) -> dict[str, dict[str, Any]]:
+    """Result files by case id, after one run with the default bundle."""
+    command = [sys.executable, "-m", "edge.cli", "watch", str(folder), "--state", str(state), "--once"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = [json.loads(path.read_bytes()) for path in state.glob("results/*/*.json")]
+    return {result["case_id"]: result for result in results}
+
+
+def case_id(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_every_dicom_file_ends_as_it_should(real_data: Path, tmp_path: Path) -> None:
+    listed = rows(real_data / "dicom.csv")
+    results = watch(real_data / "dicom", tmp_path / "state")
+    assert len(results) == len(listed)
+    wrong = []
+    for row in listed:
+        result = results[case_id(real_data / row["path"])]
+        allowed = set(row["expected_reasons"].split("|"))
+        fits = result["status"] in row["expected_status"].split("|")
+        if result["status"] == "not_scored":
+            fits = fits and result["reason"] in allowed
+            assert result["score"] is None
+        if not fits and not row["needs_gate"]:
+            wrong.append((row["path"], result["status"], result["reason"], row["expected_status"], allowed))
+    assert wrong == []
+
+
+def test_every_radiograph_has_one_result_and_scores_give_the_figures_in_the_manifest(
+    real_data: Path, tmp_path: Path
+) -> None:
+    """The whole folder; AUC on both held-out sets from the result files, over the scored rows, refusals counted."""
+    listed = rows(real_data / "covid.csv")
+    results = watch(real_data / "classification", tmp_path / "state")
+    files = [path for path in (real_data / "classification").rglob("*") if path.is_file()]
+    assert results.keys() == {case_id(path) for path in files}
+    metrics = open_bundle("research").manifest.metrics
+    for split in ("test_internal", "test_eurorad"):
+        judged = [(row, results[row["sha256"][:16]]) for row in listed if row["split"] == split]
+        scored = [(row["label"] == "covid", result["score"]) for row, result in judged if result["status"] == "scored"]
+        auc = roc_auc_score(*zip(*scored, strict=True))
+        assert auc == pytest.approx(metrics[split]["auc"], abs=0.001)
+        assert len(judged) - len(scored) == metrics[split]["n_refused"]
+        assert sum(label for label, _ in scored) == metrics[split]["n_covid"]

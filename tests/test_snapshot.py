@@ -1,0 +1,126 @@
+"""A snapshot keeps a file's bytes, whatever happens to the file, and opens nothing but regular files."""
+
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from radiograph_files import chest, dicom_file, phantom_pixels
+
+from edge.errors import Unopenable
+from edge.snapshot import MAX_FILE_BYTES, snapshot
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024 * 1024 - 1, 1024 * 1024, 3 * 1024 * 1024 + 7])
+def test_bytes_digest_and_size(tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with snapshot(path) as frozen:
+        assert os.pread(frozen.descriptor, size + 1, 0) == content
+        assert os.lseek(frozen.descriptor, 0, os.SEEK_CUR) == 0
+        assert frozen.sha256 == hashlib.sha256(content).hexdigest()
+        assert frozen.size_bytes == size
+
+
+def test_the_format_is_seen_without_decoding(tmp_path: Path) -> None:
+    for content, format in (
+        (dicom_file(chest(phantom_pixels())), "dicom"),
+        (b"hello", None),
+        (b"\xff\xd8\xff", "jpeg"),
+    ):
+        (tmp_path / "file").write_bytes(content)
+        with snapshot(tmp_path / "file") as frozen:
+            assert frozen.format == format
+
+
+def test_later_changes_do_not_reach_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    with snapshot(path) as frozen:
+        path.write_bytes(b"after, and longer")
+        path.unlink()
+        assert os.pread(frozen.descriptor, 100, 0) == b"before"
+
+
+def test_it_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    with snapshot(path) as frozen:
+        for attempt in (
+            lambda: os.pwrite(frozen.descriptor, b"x", 0),
+            lambda: os.ftruncate(frozen.descriptor, 1),
+            lambda: os.ftruncate(frozen.descriptor, 100),
+            lambda: fcntl.fcntl(frozen.descriptor, fcntl.F_ADD_SEALS, 0),
+        ):
+            with pytest.raises(PermissionError):
+                attempt()
+
+
+def test_descriptors_are_closed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for name in ("file", "missing", "."):
+        try:
+            with snapshot(tmp_path / name):
+                pass
+        except (FileNotFoundError, Unopenable):
+            pass
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_missing_file_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), snapshot(tmp_path / "missing"):
+        pass
+
+
+def test_links_pipes_and_folders_are_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"secret")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("link", "pipe", "folder"):
+        with pytest.raises(Unopenable) as fault, snapshot(tmp_path / name):
+            pass
+        assert str(tmp_path) not in str(fault.value)  # a name may be a patient's
+
+
+def test_a_pipe_with_a_writer_is_not_read_either(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = os.open(tmp_path / "pipe", os.O_RDWR)
+    os.write(writer, b"content")
+    with pytest.raises(Unopenable, match="remove it"), snapshot(tmp_path / "pipe"):
+        pass
+    os.close(writer)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_unopenable(tmp_path: Path) -> None:
+    path = tmp_path / "DOE^JOHN"
+    path.write_bytes(b"x")
+    path.chmod(0)
+    with pytest.raises(Unopenable, match=r"Permission denied.*check its permissions") as fault, snapshot(path):
+        pass
+    assert "DOE" not in str(fault.value)
+
+
+def test_of_a_file_that_is_too_long_only_the_digest_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as opened:  # a hole: no space is used
+        opened.truncate(MAX_FILE_BYTES + 1)
+    with snapshot(path) as frozen:
+        assert frozen.size_bytes == MAX_FILE_BYTES + 1
+        assert os.fstat(frozen.descriptor).st_size <= MAX_FILE_BYTES
+        assert frozen.sha256.startswith("7c40fe5ce847740d")  # of so many zeros
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_have_a_snapshot(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any"
+    path.write_bytes(content)
+    with snapshot(path) as frozen:
+        assert os.pread(frozen.descriptor, 1000, 0) == content

@@ -1,0 +1,124 @@
+"""The state folder: closed to others, one daemon at a time, on a disk of this machine."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge.errors import StateError
+from edge.state import filesystem_of, lock_state, open_state
+
+HOLD = """
+import sys
+from pathlib import Path
+from edge.state import lock_state, open_state
+lock_state(open_state(Path(sys.argv[1])))
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_folder_and_key_are_closed_to_others(tmp_path: Path) -> None:
+    previous = os.umask(0)
+    try:
+        state = open_state(tmp_path / "a" / "state")
+    finally:
+        os.umask(previous)
+    assert mode(state.root) == 0o700
+    assert mode(state.root / "site.key") == 0o600
+    assert len(state.site_key) == 32
+
+
+def test_a_folder_that_was_open_is_closed(tmp_path: Path) -> None:
+    root = tmp_path / "state"
+    root.mkdir(mode=0o755)
+    assert mode(open_state(root).root) == 0o700
+
+
+def test_the_key_stays_and_each_folder_has_its_own(tmp_path: Path) -> None:
+    first, again = open_state(tmp_path / "a"), open_state(tmp_path / "a")
+    assert first.site_key == again.site_key
+    assert first.site_key != open_state(tmp_path / "b").site_key
+
+
+@pytest.mark.parametrize("content", [b"", b"short", bytes(33)])
+def test_a_damaged_key_is_not_replaced(tmp_path: Path, content: bytes) -> None:
+    state = open_state(tmp_path / "state")
+    key = state.root / "site.key"
+    key.write_bytes(content)
+    with pytest.raises(StateError, match=r"site\.key is damaged; restore it from a backup"):
+        open_state(tmp_path / "state")
+    assert key.read_bytes() == content
+
+
+def test_paths(tmp_path: Path) -> None:
+    state = open_state(tmp_path / "state")
+    assert state.results("0123456789abcdef") == state.root / "results" / "0123456789ab"
+    assert {state.ledger.name, state.quarantine.name, state.archive.name} == {
+        "ledger.sqlite",
+        "quarantine",
+        "archive",
+    }
+
+
+def test_a_relative_folder_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_state(Path("state")).root == tmp_path / "state"
+
+
+def test_a_file_in_the_way_is_named_with_the_fix(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for root in (tmp_path / "file", tmp_path / "file" / "state"):
+        with pytest.raises(StateError, match="choose another with --state"):
+            open_state(root)
+
+
+def test_another_process_holds_the_lock_until_it_ends(tmp_path: Path) -> None:
+    state = open_state(tmp_path / "state")
+    command = [sys.executable, "-c", HOLD, str(state.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(StateError, match=r"another edge-cxr watches with state folder.*--state"):
+            lock_state(state)
+        holder.kill()  # however it ends
+    os.close(lock_state(state))
+
+
+def test_the_lock_is_not_inherited(tmp_path: Path) -> None:
+    """A decode worker that outlives its daemon must not hold the folder."""
+    descriptor = lock_state(open_state(tmp_path / "state"))
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)
+
+
+def test_filesystems_are_known_by_the_kernels_names() -> None:
+    assert filesystem_of(Path("/proc/self")) == "proc"
+    assert filesystem_of(Path("/sys/kernel")) == "sysfs"
+
+
+def test_an_unlike_folder_with_the_same_beginning_is_no_mount(tmp_path: Path) -> None:
+    """/process is not below /proc."""
+    assert filesystem_of(Path("/process")) != "proc"
+
+
+def test_a_key_that_was_cut_short_is_never_visible(tmp_path: Path) -> None:
+    """Several processes open a new folder at once: all read the same whole key, and no temporary file stays."""
+    code = (
+        "import sys; from pathlib import Path; from edge.state import open_state; "
+        "print(open_state(Path(sys.argv[1])).site_key.hex())"
+    )
+    root = tmp_path / "state"
+    root.mkdir()
+    command = [sys.executable, "-c", code, str(root)]
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    keys = {racer.communicate(timeout=60)[0].strip() for racer in racers}
+    assert len(keys) == 1
+    assert len(keys.pop()) == 64
+    assert [path.name for path in root.iterdir()] == ["site.key"]

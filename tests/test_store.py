@@ -1,0 +1,225 @@
+"""The ledger: one row for each pair of bytes and bundle, nothing that names a patient, and clear faults."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import apsw
+import numpy as np
+import pytest
+from reports import BUNDLE, gated, refused, scored, sha, sighting_of
+
+from edge.errors import StateError
+from edge.outputs.report_json import encode, report_json
+from edge.store import SCHEMA_VERSION, EarlierInstance, Ledger
+from edge.values import Reason, Report, Sighting
+
+KEY = bytes(range(32))
+
+
+def record(ledger: Ledger, report: Report, sighting: Sighting | None) -> None:
+    ledger.record(report, encode(report), sighting)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "ledger.sqlite", site_key=KEY) as opened:
+        yield opened
+
+
+def file_in(folder: Path, name: str = "file", content: bytes = b"x") -> Sighting:
+    path = folder / name
+    path.write_bytes(content)
+    return sighting_of(path)
+
+
+def test_a_recorded_case_is_finished_for_its_bundle(ledger: Ledger) -> None:
+    assert ledger.finished(sha(1), BUNDLE) is None
+    record(ledger, scored(1), None)
+    case = ledger.finished(sha(1), BUNDLE)
+    assert case is not None
+    assert (case.case_id, case.format, case.reason, case.detail) == (sha(1)[:16], "dicom", None, None)
+    assert ledger.finished(sha(1), "another bundle") is None
+    assert ledger.finished(sha(2), BUNDLE) is None
+
+
+def test_a_refusal_keeps_its_reason(ledger: Ledger) -> None:
+    record(ledger, refused(1), None)
+    case = ledger.finished(sha(1), BUNDLE)
+    assert case is not None
+    assert (case.reason, case.detail) == (Reason.TRUNCATED, "send it again")
+
+
+def test_it_is_still_there_for_another_process(tmp_path: Path) -> None:
+    path, seen = tmp_path / "ledger.sqlite", file_in(tmp_path)
+    with Ledger(path, site_key=KEY) as ledger:
+        record(ledger, scored(1), seen)
+    with Ledger(path, site_key=KEY) as ledger:
+        assert ledger.finished(sha(1), BUNDLE) is not None
+        assert ledger.is_known(seen, BUNDLE)
+
+
+def test_the_first_report_of_a_pair_stays(ledger: Ledger) -> None:
+    record(ledger, scored(1, score=0.25), None)
+    record(ledger, scored(1, score=0.75), None)
+    assert [report["score"] for report in ledger.reports(sha(1)[:16])] == [0.25]
+    record(ledger, replace(scored(1, score=0.5), bundle_id="another"), None)
+    assert [report["score"] for report in ledger.reports(sha(1)[:16])] == [0.25, 0.5]
+
+
+def test_reports_are_those_of_the_result_files(ledger: Ledger) -> None:
+    record(ledger, scored(1), None)
+    assert ledger.reports(sha(1)[:16]) == [report_json(scored(1))]
+    assert ledger.reports("0" * 16) == []
+
+
+def test_a_file_is_known_until_it_changes(ledger: Ledger, tmp_path: Path) -> None:
+    seen = file_in(tmp_path)
+    assert not ledger.is_known(seen, BUNDLE)
+    record(ledger, scored(1), seen)
+    assert ledger.is_known(seen, BUNDLE)
+    assert not ledger.is_known(seen, "another bundle")
+    for change in (
+        {"size_bytes": 2},
+        {"mtime_ns": seen.mtime_ns + 1},
+        {"inode": seen.inode + 1},
+        {"path": tmp_path / "other"},
+    ):
+        assert not ledger.is_known(replace(seen, **change), BUNDLE)
+
+
+def test_the_same_bytes_under_another_name_are_known_once_remembered(ledger: Ledger, tmp_path: Path) -> None:
+    record(ledger, scored(1), file_in(tmp_path))
+    second = file_in(tmp_path, "second")
+    assert not ledger.is_known(second, BUNDLE)
+    ledger.remember(second, sha(1))
+    assert ledger.is_known(second, BUNDLE)
+
+
+def test_a_remembered_file_without_a_case_is_work_to_be_done(ledger: Ledger, tmp_path: Path) -> None:
+    seen = file_in(tmp_path)
+    ledger.remember(seen, sha(1))
+    assert not ledger.is_known(seen, BUNDLE)
+
+
+def test_a_path_that_holds_another_file_is_remembered_as_that(ledger: Ledger, tmp_path: Path) -> None:
+    before = file_in(tmp_path)
+    record(ledger, scored(1), before)
+    after = file_in(tmp_path, content=b"longer")
+    record(ledger, scored(2), after)
+    assert ledger.is_known(after, BUNDLE)
+    assert not ledger.is_known(before, BUNDLE)
+
+
+def test_the_first_instance_of_a_uid(ledger: Ledger) -> None:
+    assert ledger.earlier_instance("i", BUNDLE, without=sha(9)) is None
+    record(ledger, scored(1, instance="i", pixels="one"), None)
+    record(ledger, scored(2, instance="i", pixels="two"), None)
+    record(ledger, scored(3, instance="other"), None)
+    assert ledger.earlier_instance("i", BUNDLE, without=sha(9)) == EarlierInstance(sha(1)[:16], "one")
+    assert ledger.earlier_instance("i", BUNDLE, without=sha(1)) == EarlierInstance(sha(2)[:16], "two")
+    assert ledger.earlier_instance("i", "another bundle", without=sha(9)) is None
+
+
+def test_only_scored_cases_can_be_found(ledger: Ledger) -> None:
+    for report in (scored(1, score=0.25), refused(2), gated(3)):
+        record(ledger, report, None)
+    (case,) = ledger.earlier_cases(BUNDLE)
+    prediction = scored(1).prediction
+    assert prediction is not None
+    np.testing.assert_array_equal(case.embedding, prediction.embedding)
+    assert (case.case_id, case.label, case.score) == (sha(1)[:16], None, 0.25)
+
+
+def test_several_threads_record_at_once(ledger: Ledger) -> None:
+    def record_ten(first: int) -> None:
+        for number in range(first, first + 10):
+            record(ledger, scored(number), None)
+            assert ledger.finished(sha(number), BUNDLE) is not None
+
+    threads = [threading.Thread(target=record_ten, args=(start,)) for start in (0, 5, 10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(ledger.earlier_cases(BUNDLE)) == 20
+
+
+def test_no_path_is_in_the_files(tmp_path: Path) -> None:
+    incoming = tmp_path / "DOE^JOHN_19500101"
+    incoming.mkdir()
+    state = tmp_path / "state"
+    state.mkdir()
+    with Ledger(state / "ledger.sqlite", site_key=KEY) as ledger:
+        record(ledger, scored(1, instance="k" * 64), file_in(incoming, "MUELLER^ANNA.dcm"))
+        ledger.remember(file_in(incoming, "SMITH^EVE.dcm"), sha(1))
+        files = list(state.iterdir())
+        assert len(files) == 3  # the database, its log and its shared memory
+        stored = b"".join(path.read_bytes() for path in files)
+    stored += (state / "ledger.sqlite").read_bytes()
+    assert sha(1).encode() in stored  # or nothing was written yet
+    for secret in (b"DOE", b"MUELLER", b"SMITH", b".dcm", str(tmp_path).encode()):
+        assert secret not in stored
+
+
+def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.sqlite", site_key=KEY) as ledger:
+        record(ledger, scored(1), None)
+        for path in tmp_path.iterdir():
+            assert path.stat().st_mode & 0o077 == 0, path.name
+
+
+def test_a_commit_survives_a_power_cut(tmp_path: Path) -> None:
+    """In WAL mode only synchronous=FULL (2) syncs each commit."""
+    with Ledger(tmp_path / "ledger.sqlite", site_key=KEY) as ledger:
+        assert ledger._connection.pragma("journal_mode") == "wal"
+        assert ledger._connection.pragma("synchronous") == 2
+
+
+def test_an_unknown_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path, site_key=KEY).close()
+    connection = apsw.Connection(str(path))
+    connection.pragma("user_version", SCHEMA_VERSION + 1)
+    connection.close()
+    with pytest.raises(StateError, match=rf"schema {SCHEMA_VERSION + 1}.*knows {SCHEMA_VERSION}; upgrade edge-cxr"):
+        Ledger(path, site_key=KEY)
+
+
+@pytest.mark.parametrize("damage", ["no database", "overwritten"])
+def test_a_damaged_file_is_named_with_the_fix(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "ledger.sqlite"
+    if damage == "no database":
+        path.write_bytes(b"not a database, not at all" * 100)
+    else:
+        with Ledger(path, site_key=KEY) as ledger:
+            record(ledger, scored(1), None)
+        content = bytearray(path.read_bytes())
+        content[100:] = b"\x5a" * (len(content) - 100)
+        path.write_bytes(bytes(content))
+    with pytest.raises(StateError, match=r"ledger\.sqlite is damaged; restore it from a backup"):
+        Ledger(path, site_key=KEY).finished(sha(1), BUNDLE)
+
+
+def test_a_folder_that_is_gone_is_a_fault_of_the_state(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="check the disk and start again"):
+        Ledger(tmp_path / "missing" / "ledger.sqlite", site_key=KEY)
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    """SQLite's own limit on pages stands in for the disk: the same error by the same way."""
+    with Ledger(tmp_path / "ledger.sqlite", site_key=KEY) as ledger:
+        record(ledger, scored(0), None)
+        pages = ledger._connection.pragma("page_count")
+        ledger._connection.pragma("max_page_count", pages + 2)
+        recorded = 1
+        with pytest.raises(StateError, match=f"the disk of {tmp_path} is full; free space and start again"):
+            while recorded < 1000:
+                record(ledger, scored(recorded), None)
+                recorded += 1
+        assert 1 <= recorded < 1000
+        assert len(ledger.earlier_cases(BUNDLE)) == recorded  # nothing lost, nothing half
+        ledger._connection.pragma("max_page_count", 10**6)
+        record(ledger, scored(recorded), None)
+        assert ledger.finished(sha(recorded), BUNDLE) is not None
