@@ -74,6 +74,21 @@ def test_the_check_refuses_a_quantised_bias(int8: Path) -> None:
         check(model)
 
 
+def test_weights_fit_cpus_without_vnni(int8: Path) -> None:
+    """Two products of a weight and an unsigned 8-bit activation fit into 16 bits; the check refuses other weights."""
+    model = onnx.load(int8)
+    weights = [
+        item for item in model.graph.initializer if item.data_type == onnx.TensorProto.INT8 and len(item.dims) == 4
+    ]
+    levels = [np.abs(onnx.numpy_helper.to_array(item).astype(int)).max() for item in weights]
+    assert weights
+    assert max(levels) * 255 * 2 < 2**15
+    assert max(levels) >= 63  # all 7 bits are used
+    weights[0].CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights[0]) * 2 - 1, weights[0].name))
+    with pytest.raises(UsageError, match="overflows on CPUs without VNNI"):
+        check(model)
+
+
 def test_the_check_refuses_a_graph_without_quantisation(graph: Path) -> None:
     with pytest.raises(UsageError, match="no Q/DQ"):
         check(onnx.load(graph))
