@@ -62,7 +62,7 @@ class Daemon:
     def run(self) -> None:
         """Raises the EdgeError that stopped it."""
         bundle = open_bundle(self._config.bundle)
-        _check_apart(Path(self._config.state), self._incoming)
+        _check_folders(Path(self._config.state), self._incoming)
         with contextlib.ExitStack() as opened:
             state = open_state(Path(self._config.state))
             opened.callback(os.close, lock_state(state))
@@ -145,6 +145,8 @@ class Daemon:
         if self._once and (take.unopened or inbox.unreadable):
             unread = f"{take.unopened} file(s) and {len(inbox.unreadable)} folder(s)"
             raise Unopenable(f"{unread} could not be read; the others have their results. Check the permissions")
+        if self._once and inbox.restless:
+            raise Unopenable(f"{inbox.restless} file(s) are still being written; run it again when they are complete")
 
     def _known_answers(self, bundle: Bundle, engine: Engine, decoder: Decoder) -> None:
         try:
@@ -236,7 +238,9 @@ class Daemon:
                 signal.signal(number, handler)
 
 
-def _check_apart(state: Path, incoming: Path) -> None:
-    """The box must not take its own ledger and results for radiographs. Raises UsageError."""
+def _check_folders(state: Path, incoming: Path) -> None:
+    """Before anything is made. The box must not take its own ledger and results for radiographs. Raises UsageError."""
+    if not incoming.is_dir():
+        raise UsageError(f"incoming folder {incoming} does not exist; create it or name another")
     if state.resolve().is_relative_to(incoming.resolve()):
         raise UsageError(f"state folder {state} lies inside the incoming folder {incoming}; choose another --state")

@@ -1,7 +1,7 @@
 """The watch folder: finds files that are complete, and hands each out once. Knows nothing of radiographs or results.
 
-A file is complete when its writer closed it or renamed it into place (inotify), or when two looks found the same size,
-mtime and inode. A scan every few seconds finds what events missed.
+A file is complete when its writer closed it or renamed it into place (inotify), or when its size, mtime and inode stood
+still from look to look. A scan every few seconds finds what events missed.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from inotify_simple import INotify, flags
 
-from edge.errors import Unopenable, UsageError
+from edge.errors import Unopenable
 from edge.values import Sighting
 
 TEMPORARY_SUFFIXES = (".part", ".tmp", ".partial", ".filepart", ".crdownload", ".swp")
@@ -42,7 +42,11 @@ def is_temporary(name: str) -> bool:
 
 
 class Inbox:
-    """Complete files under a folder, oldest first. One thread iterates; `known` says which sightings have a result."""
+    """Complete files under a folder, oldest first. One thread iterates; `known` says which sightings have a result.
+
+    still_s: how long a file that only the scan has seen must stand still: its writer may have made it in full size and
+    stall. restless_s: how long a single run waits for files that keep changing.
+    """
 
     def __init__(
         self,
@@ -51,25 +55,35 @@ class Inbox:
         *,
         warn: Callable[[str], None] = lambda text: None,
         look_s: float = 0.5,
+        still_s: float = 5.0,
         scan_s: float = 10.0,
+        restless_s: float = 15.0,
     ) -> None:
-        if not root.is_dir():
-            raise UsageError(f"incoming folder {root} does not exist; create it or name another")
         self._root = root.resolve()
         self._known, self._warn = known, warn
-        self._look_s, self._scan_s = look_s, scan_s
-        self._waiting: dict[Path, Sighting] = {}  # seen once, not yet known to be complete
+        self._look_s, self._still_s, self._scan_s, self._restless_s = look_s, still_s, scan_s, restless_s
+        self._waiting: dict[Path, tuple[Sighting, float]] = {}  # not yet complete; how it looks, and since when
         self._deferred: dict[Path, tuple[Sighting, float]] = {}  # taken back; not handed out unchanged before then
         self._handed_out: dict[Path, Sighting] = {}
         self._folders: dict[int, Path] = {}  # by inotify's watch descriptor
         self.unreadable: set[str] = set()  # subfolders that could not be listed
+        self.restless = 0  # files that a single run left because they kept changing
 
     def settled(self, stop: Stop) -> Iterator[Sighting]:
-        """What is there now, for --once: ends when every file has been handed out or `stop` is set."""
+        """What is there now, for --once: ends when every file has been handed out, or `stop` is set.
+
+        Two equal looks are enough here. Files that keep changing are left when nothing else has come for `restless_s`.
+        """
         self._scan()
+        last_s = time.monotonic()
         while self._waiting and not stop.is_set():
             time.sleep(self._look_s)
-            yield from self._complete(stop)
+            for sighting in self._complete(stop, still_s=0):
+                yield sighting
+                last_s = time.monotonic()
+            if time.monotonic() - last_s > self._restless_s:
+                self.restless = len(self._waiting)
+                return
 
     def watch(self, stop: Stop) -> Iterator[Sighting]:
         """Files as they become complete, until `stop` is set."""
@@ -81,14 +95,14 @@ class Inbox:
                     self._scan()
                     self._subscribe(notifications)
                     next_scan_s = time.monotonic() + self._scan_s
-                yield from self._complete(stop)
+                yield from self._complete(stop, still_s=self._still_s)
                 closed = self._closed_files(notifications)
                 yield from self._hand_out(closed, stop)
 
     def look_again(self, sighting: Sighting, *, after_s: float) -> None:
         """Take a sighting back: hand it out again once it has changed, or has stood still for `after_s` more."""
         self._handed_out.pop(sighting.path, None)
-        self._waiting[sighting.path] = sighting
+        self._waiting[sighting.path] = (sighting, time.monotonic())
         self._deferred[sighting.path] = (sighting, time.monotonic() + after_s)
 
     def was_deferred(self, sighting: Sighting) -> bool:
@@ -105,7 +119,7 @@ class Inbox:
             if self._known(sighting):
                 self._handed_out[path] = sighting  # not to be asked for again
             else:
-                self._waiting[path] = sighting
+                self._waiting[path] = (sighting, time.monotonic())
 
     def _sightings(self) -> Iterator[Sighting]:
         for folder, names in self._walk():
@@ -126,16 +140,16 @@ class Inbox:
             self.unreadable.add(fault.filename)
             self._warn(f"a subfolder of the incoming folder cannot be listed ({fault.strerror}); check its permissions")
 
-    def _complete(self, stop: Stop) -> Iterator[Sighting]:
-        """Those that look as they did before; the others wait for the next look."""
+    def _complete(self, stop: Stop, *, still_s: float) -> Iterator[Sighting]:
+        """Those that have looked the same for long enough; the others wait for the next look."""
         complete = []
-        for path, before in list(self._waiting.items()):
+        for path, (before, since_s) in list(self._waiting.items()):
             now = look(path)
             if now is None:
                 del self._waiting[path]
             elif now != before:
-                self._waiting[path] = now
-            elif not self.was_deferred(now) or time.monotonic() >= self._deferred[path][1]:
+                self._waiting[path] = (now, time.monotonic())
+            elif time.monotonic() >= (self._deferred[path][1] if self.was_deferred(now) else since_s + still_s):
                 complete.append(now)
         yield from self._hand_out(sorted(complete, key=lambda seen: (seen.mtime_ns, seen.path)), stop)
 
