@@ -3,6 +3,7 @@
 Results go to stdout (`--json` for machines), all else to stderr. Exit 0 done, 1 failed, 2 usage or configuration.
 """
 
+import errno
 import importlib
 import json
 import os
@@ -62,6 +63,13 @@ class _Commands(click.Group):
         except EdgeError as fault:
             click.echo(f"edge-cxr: {fault}", err=True)
             ctx.exit(fault.exit_code)
+        except OSError as fault:
+            if fault.errno == errno.EPIPE:
+                raise  # the reader has gone: click ends quietly
+            # In the watch folder even a name may be a patient's.
+            where = "" if ctx.invoked_subcommand == "watch" or not fault.filename else f": {fault.filename}"
+            click.echo(f"edge-cxr: {fault.strerror}{where}; check the paths, their permissions and the disk", err=True)
+            ctx.exit(1)
 
 
 def _needs_extra(name: str, help_text: str, module: str) -> click.Command:
@@ -79,14 +87,17 @@ def main() -> None:
     """Scores chest radiographs for COVID-19 beside the X-ray machine. Research use only; not a medical device."""
 
 
+_config = click.option("--config", type=click.Path(path_type=Path), help="edge-cxr.toml to read settings from.")
+_state = click.option("--state", help="State folder: ledger, results, quarantine  [./edge-cxr-state].")
+
+
 def _engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     names = ", ".join(PACKAGED_IDS)
     for option in (
-        click.option("--config", type=click.Path(path_type=Path), help="edge-cxr.toml to read settings from."),
+        _config,
         click.option("--precision", help="auto, fp32, fp16 or int8  [auto: int8 on a CPU]."),
         click.option("--backend", help="auto, openvino or tensorrt  [auto]."),
         click.option("--bundle", help=f"Model bundle: {names}, or a folder  [research]."),
-        click.option("--state", help="State folder: ledger, results, quarantine  [./edge-cxr-state]."),
     ):
         command = option(command)
     return command
@@ -102,6 +113,7 @@ def _origins(config: Path | None, **options: Any) -> Origins:
 
 @main.command()
 @click.argument("incoming", type=click.Path(path_type=Path))
+@_state
 @_engine_options
 @click.option("--once", is_flag=True, help="Score what is there and exit.")
 @click.option("--listen", help="HOST:PORT for /metrics, /livez, /readyz  [127.0.0.1:8080; with --once only if given].")
@@ -137,6 +149,7 @@ def infer(files: tuple[Path, ...], as_json: bool, config: Path | None, **options
 
 @main.command()
 @click.argument("query", metavar="FILE|CASE_ID")
+@_state
 @_engine_options
 @click.option("-k", "neighbours", type=int, help="How many cases  [4].")
 @_json
@@ -151,8 +164,8 @@ def similar(query: str, as_json: bool, config: Path | None, **options: Any) -> N
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--state", help="State folder  [./edge-cxr-state].")
-@click.option("--config", type=click.Path(path_type=Path), help="edge-cxr.toml to read settings from.")
+@_state
+@_config
 @_json
 def find(file: Path, as_json: bool, config: Path | None, **options: Any) -> None:
     """Print the results that FILE has in the ledger; exit 1 when it has none.
@@ -180,6 +193,7 @@ def demo(folder: Path, as_json: bool) -> None:
 
 
 @main.command()
+@_state
 @_engine_options
 @_json
 def doctor(as_json: bool, config: Path | None, **options: Any) -> None:
@@ -229,7 +243,7 @@ def config_group() -> None:
 
 
 @config_group.command(name="show")
-@click.option("--config", type=click.Path(path_type=Path), help="edge-cxr.toml to read settings from.")
+@_config
 @_json
 def config_show(config: Path | None, as_json: bool) -> None:
     """Print every setting and where it comes from.

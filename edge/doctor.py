@@ -9,11 +9,9 @@ import apsw
 
 from edge.bundle import open_bundle
 from edge.config import Config
-from edge.engines import open_engine
 from edge.errors import EdgeError, StateError
-from edge.imaging.decoder import Decoder
-from edge.known_answer import known_answers
-from edge.state import filesystem_of, open_state
+from edge.reading_room import open_pipeline
+from edge.state import SITE_KEY, filesystem_of, open_state
 
 _SAFE_SQLITE = (3, 51, 3)  # older ones may lose a commit when the write-ahead log is reset
 _WANTED_FREE_BYTES = 5_000_000_000
@@ -52,8 +50,8 @@ def _sqlite() -> str:
 
 
 def _state(config: Config) -> str:
-    if not Path(config.state).exists():
-        return f"{config.state} does not exist yet; watch creates it"
+    if not Path(config.state, SITE_KEY).exists():
+        return f"{config.state} is no state folder yet; watch makes it one"
     state = open_state(Path(config.state))
     free = shutil.disk_usage(state.root).free
     if free < _WANTED_FREE_BYTES:
@@ -67,10 +65,6 @@ def _bundle(config: Config) -> str:
 
 
 def _known_answers(config: Config) -> str:
-    bundle = open_bundle(config.bundle)
-    engine = open_engine(bundle, backend=config.backend, precision=config.precision)
-    with Decoder(bundle.manifest.preprocessing, site_key=bytes(32), limit_s=config.decode_limit_s) as decoder:
-        answers = known_answers(bundle, engine, decoder)
-    identity = engine.identity
-    engine.close()
-    return f"{len(answers)} golden cases match on {identity.backend} {identity.precision}"
+    with open_pipeline(config) as pipeline:  # it opens only when they match
+        identity = pipeline.engine.identity
+    return f"every golden case matches on {identity.backend} {identity.precision}"

@@ -11,22 +11,27 @@ from edge.config import Config
 from edge.engines import open_engine
 from edge.errors import EdgeError, UsageError
 from edge.imaging.decoder import Decoder
+from edge.known_answer import known_answers
 from edge.pipeline import Pipeline
 from edge.similarity import SimilarCases
 from edge.snapshot import snapshot
-from edge.state import open_state
-from edge.store import Ledger
+from edge.state import LEDGER
+from edge.store import LedgerReader
 from edge.values import CASE_ID_DIGITS, Neighbour, case_id_of
 
 
 @contextlib.contextmanager
 def open_pipeline(config: Config) -> Iterator[Pipeline]:
-    """A pipeline without ledger. Identifiers are hashed with a key that is thrown away."""
+    """A pipeline without ledger that has given the right answers to its golden cases, as the daemon's must.
+
+    Identifiers are hashed with a key that is thrown away. Raises EngineError when an answer is wrong.
+    """
     bundle = open_bundle(config.bundle)
     key = secrets.token_bytes(32)
     with Decoder(bundle.manifest.preprocessing, site_key=key, limit_s=config.decode_limit_s) as decoder:
         engine = open_engine(bundle, backend=config.backend, precision=config.precision)
         try:
+            known_answers(bundle, engine, decoder)
             yield Pipeline(bundle, engine, decoder, SimilarCases.of_bundle(bundle), k=config.neighbours)
         finally:
             engine.close()
@@ -54,10 +59,11 @@ def similar_cases(query: str, config: Config) -> tuple[Neighbour, ...]:
         if not report.scored:
             raise EdgeError(f"{query} is not scored ({report.reason}): {report.detail}")
         return report.neighbours
-    if len(query) != CASE_ID_DIGITS or not Path(config.state, "ledger.sqlite").is_file():
+    ledger_path = Path(config.state, LEDGER)
+    if len(query) != CASE_ID_DIGITS or not ledger_path.is_file():
         raise UsageError(f"{query} is neither a file nor a case of the ledger in {config.state}; check --state")
     bundle = open_bundle(config.bundle)
-    with _ledger(config) as ledger:
+    with LedgerReader(ledger_path) as ledger:
         cases = {case.case_id: case for case in ledger.earlier_cases(bundle.id)}
     if query not in cases:
         raise UsageError(f"case {query} has no score from bundle {bundle.manifest.name}; check --bundle and --state")
@@ -67,14 +73,10 @@ def similar_cases(query: str, config: Config) -> tuple[Neighbour, ...]:
 def results_of(file: Path, config: Config) -> list[dict[str, object]]:
     """Every report that a file's bytes have in the ledger."""
     (file,) = existing([file])
-    if not Path(config.state, "ledger.sqlite").is_file():
+    ledger_path = Path(config.state, LEDGER)
+    if not ledger_path.is_file():
         raise UsageError(f"state folder {config.state} holds no ledger; check --state")
     with snapshot(file) as frozen:
         case_id = case_id_of(frozen.sha256)
-    with _ledger(config) as ledger:
+    with LedgerReader(ledger_path) as ledger:
         return ledger.reports(case_id)
-
-
-def _ledger(config: Config) -> Ledger:
-    state = open_state(Path(config.state))
-    return Ledger(state.ledger, site_key=state.site_key)

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import tempfile
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from edge.outputs.durable import make_folder, sync_folder
 _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "lustre"}
 )
+LEDGER, SITE_KEY = "ledger.sqlite", "site.key"
 _KEY_BYTES = 32
+_OCTAL = re.compile(rb"\\([0-7]{3})")  # how the kernel writes a blank in a mount point
 _FRESH_KEY = ".site.key."  # a key that is being made
 
 
@@ -27,7 +30,7 @@ class StateFolder:
 
     @property
     def ledger(self) -> Path:
-        return self.root / "ledger.sqlite"
+        return self.root / LEDGER
 
     @property
     def quarantine(self) -> Path:
@@ -51,8 +54,10 @@ def open_state(root: Path) -> StateFolder:
         kind = filesystem_of(root)
         if kind in _NETWORK_FILESYSTEMS:
             raise StateError(f"state folder {root} lies on a network disk ({kind}); choose --state on a local disk")
-        key = root / "site.key"
+        key = root / SITE_KEY
         foreign = [path for path in root.iterdir() if not path.name.startswith(_FRESH_KEY)]
+        if (root / LEDGER).exists() and not key.exists():
+            raise StateError(f"{key} is missing, without which the ledger beside it cannot be used; restore it")
         if foreign and not key.exists():
             raise StateError(f"{root} holds other files than the box's own; choose an empty folder with --state")
         root.chmod(0o700)
@@ -82,19 +87,19 @@ def lock_state(state: StateFolder) -> int:
     return descriptor
 
 
-def filesystem_of(path: Path) -> str:
+def filesystem_of(path: Path, *, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:
     """Type of the filesystem that holds `path`, as the kernel names it; "unknown" where it cannot be told."""
-    resolved, best, kind = str(path.resolve()), "", "unknown"
+    resolved, best, kind = bytes(path.resolve()), b"", "unknown"
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        lines = mountinfo.read_bytes().splitlines()
     except OSError:
         return kind
     for line in lines:
-        before, _, after = line.partition(" - ")
-        mounted = before.split()[4].encode().decode("unicode_escape")
-        inside = resolved == mounted or resolved.startswith(mounted.rstrip("/") + "/")
+        before, _, after = line.partition(b" - ")
+        mounted = _OCTAL.sub(lambda escape: bytes([int(escape[1], 8)]), before.split()[4])
+        inside = resolved == mounted or resolved.startswith(mounted.rstrip(b"/") + b"/")
         if inside and len(mounted) >= len(best):
-            best, kind = mounted, after.split()[0]
+            best, kind = mounted, after.split()[0].decode("ascii", "replace")
     return kind
 
 

@@ -23,6 +23,7 @@ from edge.similarity import EarlierCase
 from edge.values import FinishedCase, Report, Sighting
 
 SCHEMA_VERSION = 1
+_BUSY_MS = 10_000  # another connection may hold the database for a moment, at a checkpoint or a start
 _SCHEMA = """
 CREATE TABLE cases (
   sha256 TEXT NOT NULL, bundle_id TEXT NOT NULL, case_id TEXT NOT NULL,
@@ -44,22 +45,20 @@ class EarlierInstance:
     pixels_sha256: str
 
 
-class Ledger:
-    """The one connection that writes. Safe to use from several threads: a lock serialises them."""
+class LedgerReader:
+    """A connection that only reads, beside the daemon's. Safe to use from several threads: a lock serialises them."""
 
-    def __init__(self, path: Path, *, site_key: bytes) -> None:
-        self._site_key = site_key
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.Lock()
         try:
-            self._connection = apsw.Connection(str(path))
-            path.chmod(0o600)
-            # A commit must survive a power cut, not only a crash (synchronous=NORMAL loses the last ones in WAL mode).
-            self._connection.pragma("journal_mode", "wal")
-            self._connection.pragma("synchronous", "full")
-            self._prepare(path)
+            self._connection = self._connect()
+            self._connection.set_busy_timeout(_BUSY_MS)
+            self._prepare()
         except apsw.Error as fault:
             raise _ledger_error(path, fault) from None
-        self._path = path
+        except OSError as fault:
+            raise StateError(f"the ledger {path} cannot be opened ({fault.strerror}); check its owner") from None
 
     def __enter__(self) -> Self:
         return self
@@ -70,6 +69,65 @@ class Ledger:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+    def finished(self, sha256: str, bundle_id: str) -> FinishedCase | None:
+        """The case of these bytes, if this bundle has judged it."""
+        row = self._one("SELECT report FROM cases WHERE sha256 = ? AND bundle_id = ?", sha256, bundle_id)
+        if row is None:
+            return None
+        report = json.loads(row[0])
+        return FinishedCase(report["case_id"], report["source"]["format"], report["reason"], report["detail"])
+
+    def earlier_instance(self, instance_key: str, bundle_id: str, *, without: str) -> EarlierInstance | None:
+        """The first finished case of another file with the same SOPInstanceUID."""
+        row = self._one(
+            "SELECT case_id, pixels_sha256 FROM cases WHERE instance_key = ? AND bundle_id = ? AND sha256 <> ? "
+            "AND coalesce(reason, '') NOT IN ('duplicate', 'conflict')",
+            instance_key,
+            bundle_id,
+            without,
+        )
+        return None if row is None else EarlierInstance(*row)
+
+    def reports(self, case_id: str) -> list[dict[str, Any]]:
+        """Every report of a case, oldest first, one for each bundle that judged it."""
+        rows = self._all("SELECT report FROM cases WHERE case_id = ? ORDER BY finished_s", case_id)
+        return [json.loads(row[0]) for row in rows]
+
+    def earlier_cases(self, bundle_id: str) -> list[EarlierCase]:
+        """The scored cases of a bundle, for the index."""
+        rows = self._all(
+            "SELECT case_id, embedding, label, score FROM cases WHERE bundle_id = ? AND status = 'scored'", bundle_id
+        )
+        return [EarlierCase(case, np.frombuffer(raw, "<f4"), label, score) for case, raw, label, score in rows]
+
+    def _connect(self) -> apsw.Connection:
+        return apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
+
+    def _prepare(self) -> None:
+        version = self._connection.pragma("user_version")
+        if version != SCHEMA_VERSION:
+            raise StateError(
+                f"{self._path} has schema {version}, this version knows {SCHEMA_VERSION}; upgrade edge-cxr"
+            )
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
+        try:
+            with self._lock:
+                return self._connection.execute(query, values).fetchall()
+        except apsw.Error as fault:
+            raise _ledger_error(self._path, fault) from None
+
+    def _one(self, query: str, *values: Any) -> Any:
+        return next(iter(self._all(query, *values)), None)
+
+
+class Ledger(LedgerReader):
+    """The one connection that writes: the daemon's."""
+
+    def __init__(self, path: Path, *, site_key: bytes) -> None:
+        self._site_key = site_key
+        super().__init__(path)
 
     def record(self, report: Report, document: str, sighting: Sighting | None) -> None:
         """Commit a finished case, its public report and where it was seen. Raises StateError when the disk fails."""
@@ -102,14 +160,6 @@ class Ledger:
         with self._transaction() as connection:
             self._remember(connection, sighting, sha256)
 
-    def finished(self, sha256: str, bundle_id: str) -> FinishedCase | None:
-        """The case of these bytes, if this bundle has judged it."""
-        row = self._one("SELECT report FROM cases WHERE sha256 = ? AND bundle_id = ?", sha256, bundle_id)
-        if row is None:
-            return None
-        report = json.loads(row[0])
-        return FinishedCase(report["case_id"], report["source"]["format"], report["reason"], report["detail"])
-
     def is_known(self, sighting: Sighting, bundle_id: str) -> bool:
         """True when this path, looking just so, already has its result from this bundle."""
         found = self._one(
@@ -120,37 +170,20 @@ class Ledger:
         )
         return found is not None
 
-    def earlier_instance(self, instance_key: str, bundle_id: str, *, without: str) -> EarlierInstance | None:
-        """The first finished case of another file with the same SOPInstanceUID."""
-        row = self._one(
-            "SELECT case_id, pixels_sha256 FROM cases WHERE instance_key = ? AND bundle_id = ? AND sha256 <> ? "
-            "AND coalesce(reason, '') NOT IN ('duplicate', 'conflict')",
-            instance_key,
-            bundle_id,
-            without,
-        )
-        return None if row is None else EarlierInstance(*row)
+    def _connect(self) -> apsw.Connection:
+        connection = apsw.Connection(str(self._path))
+        self._path.chmod(0o600)
+        return connection
 
-    def reports(self, case_id: str) -> list[dict[str, Any]]:
-        """Every report of a case, oldest first, one for each bundle that judged it."""
-        rows = self._all("SELECT report FROM cases WHERE case_id = ? ORDER BY finished_s", case_id)
-        return [json.loads(row[0]) for row in rows]
-
-    def earlier_cases(self, bundle_id: str) -> list[EarlierCase]:
-        """The scored cases of a bundle, for the index."""
-        rows = self._all(
-            "SELECT case_id, embedding, label, score FROM cases WHERE bundle_id = ? AND status = 'scored'", bundle_id
-        )
-        return [EarlierCase(case, np.frombuffer(raw, "<f4"), label, score) for case, raw, label, score in rows]
-
-    def _prepare(self, path: Path) -> None:
-        version = self._connection.pragma("user_version")
-        if version == 0:
+    def _prepare(self) -> None:
+        # A commit must survive a power cut, not only a crash (synchronous=NORMAL loses the last ones in WAL mode).
+        self._connection.pragma("journal_mode", "wal")
+        self._connection.pragma("synchronous", "full")
+        if self._connection.pragma("user_version") == 0:
             with self._connection:
                 self._connection.execute(_SCHEMA)
                 self._connection.pragma("user_version", SCHEMA_VERSION)
-        elif version != SCHEMA_VERSION:
-            raise StateError(f"{path} has schema {version}, this version knows {SCHEMA_VERSION}; upgrade edge-cxr")
+        super()._prepare()
 
     def _remember(self, connection: apsw.Connection, sighting: Sighting, sha256: str) -> None:
         connection.execute(
@@ -160,16 +193,6 @@ class Ledger:
 
     def _path_key(self, sighting: Sighting) -> bytes:
         return hmac.new(self._site_key, b"path:" + bytes(sighting.path), hashlib.sha256).digest()
-
-    def _all(self, query: str, *values: Any) -> list[Any]:
-        try:
-            with self._lock:
-                return self._connection.execute(query, values).fetchall()
-        except apsw.Error as fault:
-            raise _ledger_error(self._path, fault) from None
-
-    def _one(self, query: str, *values: Any) -> Any:
-        return next(iter(self._all(query, *values)), None)
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
@@ -195,4 +218,8 @@ def _ledger_error(path: Path, fault: apsw.Error) -> StateError:
         return StateError(f"the disk of {path.parent} is full; free space and start again: nothing was lost")
     if isinstance(fault, apsw.NotADBError | apsw.CorruptError):
         return StateError(f"{path} is damaged; restore it from a backup")
+    if isinstance(fault, apsw.BusyError):
+        return StateError(f"another program holds the ledger {path}; close it and start again")
+    if isinstance(fault, apsw.CantOpenError | apsw.ReadOnlyError | apsw.PermissionsError):
+        return StateError(f"the ledger {path} cannot be opened; check its owner and that its folder is there")
     return StateError(f"the ledger {path} failed ({type(fault).__name__}); check the disk and start again")

@@ -69,11 +69,33 @@ def test_every_command_has_help_with_an_example() -> None:
 def test_a_missing_folder(tmp_path: Path, bundle: Path) -> None:
     result = call("watch", tmp_path / "nowhere", "--state", tmp_path / "state", "--bundle", bundle, "--once")
     assert_one_line(result, 2, "incoming folder", "does not exist", "create it")
+    assert not (tmp_path / "state").exists()  # nothing is made for a mistyped name
 
 
 def test_an_unreadable_bundle(tmp_path: Path, incoming: Path) -> None:
     result = call("watch", incoming, "--state", tmp_path / "state", "--bundle", incoming, "--once")
     assert_one_line(result, 2, "manifest.json cannot be read", "export it again")
+
+
+def test_a_fault_of_the_system_is_one_line_too(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = call("demo", "--folder", tmp_path / "file" / "demo")
+    assert_one_line(result, 1, "Not a directory", str(tmp_path / "file" / "demo"), "check the paths")
+
+
+def test_wrong_known_answers_score_nothing_at_the_command_line_either(tmp_path: Path) -> None:
+    folder = write_tiny_bundle(tmp_path / "tiny")
+    expected = json.loads((folder / "golden/expected.json").read_text())
+    expected["cases"][0]["precisions"]["fp32"]["score"] += 0.1
+    (folder / "golden/expected.json").write_text(json.dumps(expected))
+    write_manifest(folder)
+    write_png(render(1, "covid", longest_side=256), tmp_path / "chest.png")
+    for command in (("infer", tmp_path / "chest.png"), ("similar", tmp_path / "chest.png")):
+        assert_one_line(call(*command, "--bundle", folder), 1, "known-answer test failed", "nothing is scored")
+    told = call("doctor", "--bundle", folder, "--state", tmp_path / "state")
+    assert told.exit_code == 1
+    assert "FAIL  known answers: known-answer test failed" in told.stdout
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_corrupted_onnx(tmp_path: Path, incoming: Path) -> None:

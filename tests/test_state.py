@@ -57,6 +57,14 @@ def test_a_damaged_key_is_not_replaced(tmp_path: Path, content: bytes) -> None:
     assert key.read_bytes() == content
 
 
+def test_a_lost_key_beside_a_ledger_is_named(tmp_path: Path) -> None:
+    state = open_state(tmp_path / "state")
+    state.ledger.touch()
+    (state.root / "site.key").unlink()
+    with pytest.raises(StateError, match=r"site\.key is missing, .* restore it"):
+        open_state(tmp_path / "state")
+
+
 def test_paths(tmp_path: Path) -> None:
     state = open_state(tmp_path / "state")
     assert state.results("0123456789abcdef") == state.root / "results" / "0123456789ab"
@@ -122,3 +130,16 @@ def test_a_key_that_was_cut_short_is_never_visible(tmp_path: Path) -> None:
     assert len(keys) == 1
     assert len(keys.pop()) == 64
     assert [path.name for path in root.iterdir()] == ["site.key"]
+
+
+@pytest.mark.parametrize("name", ["Röntgen", "with blank", "back\\slash"])
+def test_a_mount_point_is_found_whatever_its_name(tmp_path: Path, name: str) -> None:
+    """As the kernel writes them: UTF-8 as it is, blanks and backslashes as octal escapes; other mounts are no UTF-8."""
+    share = tmp_path / name
+    share.mkdir()
+    written = bytes(share).replace(b"\\", rb"\134").replace(b" ", rb"\040")
+    lines = [b"1 0 8:1 / / rw - ext4 /dev/sda rw", b"2 1 0:9 / /media/\xff rw - vfat /dev/sdb rw"]
+    lines.append(b"3 1 0:42 / " + written + b" rw,relatime shared:1 - cifs //server/share rw")
+    (tmp_path / "mountinfo").write_bytes(b"\n".join(lines) + b"\n")
+    assert filesystem_of(share / "deeper", mountinfo=tmp_path / "mountinfo") == "cifs"
+    assert filesystem_of(tmp_path, mountinfo=tmp_path / "mountinfo") == "ext4"

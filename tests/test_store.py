@@ -12,7 +12,7 @@ from reports import BUNDLE, gated, refused, scored, sha, sighting_of
 
 from edge.errors import StateError
 from edge.outputs.report_json import encode, report_json
-from edge.store import SCHEMA_VERSION, EarlierInstance, Ledger
+from edge.store import SCHEMA_VERSION, EarlierInstance, Ledger, LedgerReader
 from edge.values import Reason, Report, Sighting
 
 KEY = bytes(range(32))
@@ -203,8 +203,32 @@ def test_a_damaged_file_is_named_with_the_fix(tmp_path: Path, damage: str) -> No
 
 
 def test_a_folder_that_is_gone_is_a_fault_of_the_state(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="check the disk and start again"):
+    with pytest.raises(StateError, match="cannot be opened; check its owner and that its folder is there"):
         Ledger(tmp_path / "missing" / "ledger.sqlite", site_key=KEY)
+
+
+def test_another_program_that_holds_it_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path, site_key=KEY) as ledger:
+        other = apsw.Connection(str(path))
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
+        release.start()
+        record(ledger, scored(1), None)
+        release.join()
+        other.close()
+        assert ledger.finished(sha(1), BUNDLE) is not None
+
+
+def test_a_reader_sees_what_the_daemon_wrote_and_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path, site_key=KEY) as ledger, LedgerReader(path) as reader:
+        record(ledger, scored(1), None)
+        assert [report["case_id"] for report in reader.reports(sha(1)[:16])] == [sha(1)[:16]]
+        with pytest.raises(apsw.ReadOnlyError):
+            reader._connection.execute("DELETE FROM cases")
+    with LedgerReader(path) as reader:  # the daemon is gone
+        assert len(reader.earlier_cases(BUNDLE)) == 1
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
