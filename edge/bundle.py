@@ -6,18 +6,23 @@ The format is in docs/bundle.md. Writing bundles is export's work.
 import hashlib
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BundleError
 from edge.imaging.preprocess import Preprocessing
+from edge.values import MODEL_INPUT_SIDE, PRECISIONS
 
 FORMAT = "edge-cxr/bundle/1"
 MANIFEST = "manifest.json"
+GOLDEN_QUANTITIES = ("score", "lung_fraction")
 PACKAGED_FOLDER = Path(__file__).parent / "bundles"
 # The bundles that come with the program, by their id: a changed file there is refused like any other.
 PACKAGED_IDS = {
@@ -87,7 +92,7 @@ class Bundle:
         return self.files[f"model.{precision}.onnx"]
 
     def reference(self) -> Reference:
-        with np.load(io.BytesIO(self.files["reference.npz"]), allow_pickle=False) as arrays:
+        with _complaints("reference.npz"), np.load(io.BytesIO(self.files["reference.npz"])) as arrays:
             return Reference(
                 embeddings=arrays["embeddings"].astype(np.float32),
                 labels=tuple(map(str, arrays["labels"])),
@@ -97,8 +102,15 @@ class Bundle:
             )
 
     def golden_cases(self) -> list[GoldenCase]:
-        expected = json.loads(self.files["golden/expected.json"])
-        return [GoldenCase(case["file"], self.files[case["file"]], case["precisions"]) for case in expected["cases"]]
+        with _complaints("golden/expected.json"):
+            return [self._golden_case(case) for case in json.loads(self.files["golden/expected.json"])["cases"]]
+
+    def _golden_case(self, case: dict[str, Any]) -> GoldenCase:
+        expected = {
+            precision: {quantity: float(answers[quantity]) for quantity in GOLDEN_QUANTITIES}
+            for precision, answers in case["precisions"].items()
+        }
+        return GoldenCase(case["file"], self.files[case["file"]], expected)
 
 
 def open_bundle(name_or_folder: str) -> Bundle:
@@ -107,12 +119,19 @@ def open_bundle(name_or_folder: str) -> Bundle:
     Raises BundleError when it is missing, damaged, incomplete, or made for another preprocessing or format.
     """
     if name_or_folder in PACKAGED_IDS:
-        return read_bundle(PACKAGED_FOLDER / name_or_folder, pinned_id=PACKAGED_IDS[name_or_folder])
-    return read_bundle(Path(name_or_folder))
+        bundle = read_bundle(PACKAGED_FOLDER / name_or_folder, pinned_id=PACKAGED_IDS[name_or_folder])
+    else:
+        bundle = read_bundle(Path(name_or_folder))
+    bundle.reference()  # what cannot be parsed must say so now, not when the first radiograph waits
+    bundle.golden_cases()
+    return bundle
 
 
 def read_bundle(folder: Path, *, pinned_id: str | None = None) -> Bundle:
-    """Read and verify a bundle folder; each file is read once, and only the verified bytes are kept."""
+    """Read and verify a bundle folder; each file is read once, and only the verified bytes are kept.
+
+    Reference and golden cases may still be missing: export asks such a draft for its answers.
+    """
     if not folder.is_dir():
         known = ", ".join(sorted(PACKAGED_IDS))
         raise BundleError(f"bundle {str(folder)!r} is no folder; name one, or a packaged bundle: {known}")
@@ -128,10 +147,20 @@ def read_bundle(folder: Path, *, pinned_id: str | None = None) -> Bundle:
         )
     if not isinstance(listed, dict) or listed.get("format") != FORMAT:
         raise BundleError(f"{folder / MANIFEST} is not of format {FORMAT}; export the bundle with this version")
+    with _complaints(str(folder / MANIFEST)):
+        bundle = Bundle(bundle_id, _manifest(listed), _verified_files(folder, listed["files"]))
+        for precision in bundle.manifest.precisions:
+            bundle.model_bytes(precision)
+        return bundle
+
+
+@contextmanager
+def _complaints(part: str) -> Iterator[None]:
+    """What a part that is not what it should be raises, as one line. BundleErrors pass."""
     try:
-        return Bundle(bundle_id, _manifest(listed), _verified_files(folder, listed["files"]))
-    except (KeyError, TypeError, ValueError) as fault:
-        raise BundleError(f"{folder / MANIFEST} is incomplete ({fault}); export the bundle again") from None
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, BadZipFile) as fault:
+        raise BundleError(f"{part} is incomplete or damaged ({fault}); export the bundle again") from None
 
 
 def _verified_files(folder: Path, digests: dict[str, str]) -> dict[str, bytes]:
@@ -159,20 +188,29 @@ def _manifest(listed: dict[str, Any]) -> Manifest:
         )
     if any(temperature is not None for temperature in listed["temperatures"].values()):
         raise BundleError("the bundle sets temperatures, which this version does not apply; use a newer edge-cxr")
+    if preprocessing.side != MODEL_INPUT_SIDE:
+        raise BundleError(f"the bundle wants inputs of {preprocessing.side} pixels, this version makes "
+                          f"{MODEL_INPUT_SIDE}; export the bundle again")  # fmt: skip
     negative, positive = listed["labels"]
+    precisions, members = tuple(listed["precisions"]), tuple(listed["members"])
+    if not precisions or not set(precisions) <= set(PRECISIONS):
+        raise ValueError(f"precisions are {list(precisions)}")
+    if listed["embedding_member"] not in members:
+        raise ValueError(f"the embedding member {listed['embedding_member']!r} is no member")
+    points = {name: None if point is None else float(point) for name, point in listed["operating_points"].items()}
     return Manifest(
         name=listed["name"],
         role=listed["role"],
         labels=(negative, positive),
-        members=tuple(listed["members"]),
+        members=members,
         embedding_member=listed["embedding_member"],
         network_input_size=listed["network_input_size"],
         preprocessing=preprocessing,
         preprocessing_digest=listed["preprocessing_digest"],
-        precisions=tuple(listed["precisions"]),
-        operating_points=dict(listed["operating_points"]),
+        precisions=precisions,
+        operating_points=points,
         temperatures=dict(listed["temperatures"]),
-        lung_limits=LungLimits(**listed["gates"]["lung_fraction"]),
+        lung_limits=LungLimits(**{name: float(limit) for name, limit in listed["gates"]["lung_fraction"].items()}),
         metrics=dict(listed["metrics"]),
         intended_use=listed["intended_use"],
     )

@@ -43,7 +43,7 @@ class Origins:
     origin: dict[str, str]
 
 
-_CHOICES = {"backend": BACKENDS, "precision": PRECISIONS, "after": AFTER}
+_CHOICES = {"backend": ("auto", *BACKENDS), "precision": ("auto", *PRECISIONS), "after": AFTER}
 _POSITIVE = ("decode_limit_s", "unfinished_after_s", "scan_s", "queue_size")
 _NOT_NEGATIVE = ("neighbours",)
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 
-from edge.bundle import Bundle, GoldenCase
+from edge.bundle import GOLDEN_QUANTITIES, Bundle, GoldenCase
 from edge.engines import Engine, predict
 from edge.errors import EngineError, RadiographError
 from edge.imaging.decoder import Decoder
@@ -37,7 +37,8 @@ def known_answers(bundle: Bundle, engine: Engine, decoder: Decoder) -> list[Answ
         raise EngineError(f"the bundle holds no golden case for {precision}; export it again")
     tolerance = SCORE_TOLERANCE[precision]
     for answer in answers:
-        for quantity, got in (("score", answer.score), ("lung_fraction", answer.lung_fraction)):
+        for quantity in GOLDEN_QUANTITIES:
+            got = getattr(answer, quantity)
             if not abs(got - answer.expected[quantity]) <= tolerance:
                 raise EngineError(
                     f"known-answer test failed: {answer.name} gives {quantity} {got:.4f} instead of "

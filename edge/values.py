@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CASE_ID_DIGITS = 16
+MODEL_INPUT_SIDE = 1024  # pixels
 INTENDED_USE = "Research use only. Not a medical device."
 
 
@@ -19,9 +20,9 @@ def case_id_of(sha256: str) -> str:
     return sha256[:CASE_ID_DIGITS]
 
 
-# What may be chosen by an option; `auto` takes what the machine and the bundle have.
-BACKENDS = ("auto", "openvino", "tensorrt")
-PRECISIONS = ("auto", "fp32", "fp16", "int8")
+# What may be chosen by an option; an option may also say `auto`: what the machine and the bundle have.
+BACKENDS = ("openvino", "tensorrt")
+PRECISIONS = ("fp32", "fp16", "int8")
 AFTER = ("keep", "archive", "delete")
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from edge.bundle import PACKAGED_FOLDER, PACKAGED_IDS, open_bundle, read_bundle
 from edge.engines import open_engine
 from edge.errors import BundleError, EngineError
 from edge.imaging.decoder import Decoder
+from edge.imaging.preprocess import Preprocessing
 from edge.known_answer import known_answers
+
+SMALLER = Preprocessing(side=512)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +67,20 @@ def test_a_file_outside_is_refused_before_it_is_read(folder: Path, name: str) ->
     [
         ({"format": "edge-cxr/bundle/2"}, "is not of format edge-cxr/bundle/1"),
         ({"preprocessing_digest": "0" * 64}, "needs preprocessing 000000000000"),
-        ({"labels": ["other"]}, "is incomplete"),
-        ({"preprocessing": {"side": 1024, "colour": True}}, "is incomplete"),
+        ({"labels": ["other"]}, "is incomplete or damaged"),
+        ({"preprocessing": {"side": 1024, "colour": True}}, "is incomplete or damaged"),
+        ({"files": ["model.fp32.onnx"]}, "is incomplete or damaged"),
+        ({"temperatures": None}, "is incomplete or damaged"),
+        ({"precisions": []}, r"is incomplete or damaged \(precisions are \[\]\)"),
+        ({"precisions": ["auto"]}, "is incomplete or damaged"),
+        ({"precisions": ["int8"]}, r"is incomplete or damaged .*model\.int8\.onnx"),
+        ({"embedding_member": "resnet50"}, "embedding member 'resnet50' is no member"),
+        ({"operating_points": {"fp32": "high"}}, "is incomplete or damaged"),
+        ({"gates": {"lung_fraction": {"low": None, "high": 1.0, "margin": 0.0}}}, "is incomplete or damaged"),
+        (
+            {"preprocessing": asdict(SMALLER), "preprocessing_digest": SMALLER.digest},
+            "wants inputs of 512 pixels, this version makes 1024",
+        ),
     ],
 )
 def test_a_manifest_made_for_something_else_is_refused(folder: Path, changes: dict[str, object], message: str) -> None:
@@ -77,8 +93,35 @@ def test_a_manifest_that_lacks_a_key_is_refused(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["gates"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match=r"is incomplete .*gates"):
+    with pytest.raises(BundleError, match=r"is incomplete or damaged .*gates"):
         read_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("reference.npz", b"PK\x03\x04 and no more"),
+        ("reference.npz", b"no archive"),
+        ("golden/expected.json", b"{"),
+        ("golden/expected.json", b'{"cases": [{"file": "golden/a.dcm", "precisions": {"fp32": {"score": 0.5}}}]}'),
+        ("golden/expected.json", b'{"cases": [{"file": "golden/b.dcm", "precisions": {}}]}'),
+    ],
+)
+def test_a_part_that_cannot_be_parsed_says_so_when_the_bundle_is_opened(
+    folder: Path, name: str, content: bytes
+) -> None:
+    (folder / name).write_bytes(content)
+    write_manifest(folder)
+    with pytest.raises(BundleError, match=f"{name} is incomplete or damaged"):
+        open_bundle(str(folder))
+
+
+@pytest.mark.parametrize("name", ["reference.npz", "golden/expected.json"])
+def test_a_bundle_without_its_reference_or_golden_cases_is_not_opened(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    write_manifest(folder)
+    with pytest.raises(BundleError, match=f"{name} is incomplete or damaged"):
+        open_bundle(str(folder))
 
 
 def test_no_folder_and_no_manifest_are_told_apart(tmp_path: Path) -> None:

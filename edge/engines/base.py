@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import EngineError
-from edge.values import EngineIdentity, ModelInput, Prediction
+from edge.values import MODEL_INPUT_SIDE, EngineIdentity, ModelInput, Prediction
 
 MAX_BATCH = 8
-INPUT_SIDE, MASK_SIDE, EVIDENCE_SIDE, EMBEDDING_SIZE = 1024, 256, 32, 128
+INPUT_SIDE, MASK_SIDE, EVIDENCE_SIDE, EMBEDDING_SIZE = MODEL_INPUT_SIDE, 256, 32, 128
 OUTPUT_NAMES = ("score", "member_scores", "embedding", "lung_mask", "evidence_map")
 
 
