@@ -48,8 +48,9 @@ def run_demo(folder: Path, on_report: Callable[[Sighting, Report], None]) -> Dem
     """Render, watch, draw. Raises UsageError when `folder` holds something that is not an earlier demo."""
     incoming, state = folder / "incoming", folder / "state"
     _clear(folder)
-    incoming.mkdir(parents=True)
-    (folder / _MARK).touch()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARK).touch()  # first: a demo that is killed half-way must not block the next
+    incoming.mkdir()
     phantoms = dict(_write_phantoms(incoming))
     reports: dict[str, Report] = {}
 
@@ -67,11 +68,15 @@ def run_demo(folder: Path, on_report: Callable[[Sighting, Report], None]) -> Dem
 
 
 def _clear(folder: Path) -> None:
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists():
         return
-    if not (folder / _MARK).exists():
-        raise UsageError(f"folder {folder} holds other things than an earlier demo; name another with --folder")
-    shutil.rmtree(folder)
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / _MARK).exists()):
+        raise UsageError(f"{folder} holds other things than an earlier demo; name another folder with --folder")
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _MARK:
+            path.unlink()
 
 
 def _write_phantoms(folder: Path) -> list[tuple[str, Phantom]]:

@@ -21,7 +21,7 @@ class Health:
 def parse_listen(listen: str) -> tuple[str, int]:
     """HOST:PORT. Raises UsageError."""
     host, colon, port = listen.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise UsageError(f"--listen is {listen!r}; it must be HOST:PORT, for example 127.0.0.1:8080")
     return host.strip("[]"), int(port)
 
@@ -55,9 +55,13 @@ def open_server(listen: str, exposition: Callable[[], bytes], health: Callable[[
         def log_message(self, format: str, *args: object) -> None:
             """Scrapes are no news."""
 
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that hangs up is no news either."""
+
     host, port = parse_listen(listen)
     try:
-        return ThreadingHTTPServer((host, port), Handler)
+        return Server((host, port), Handler)
     except OSError as fault:
         if fault.errno == errno.EADDRINUSE:
             raise UsageError(f"{listen} is in use by another program; choose another with --listen HOST:PORT") from None

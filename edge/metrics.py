@@ -32,7 +32,7 @@ class Metrics:
         )
         self._end_to_end = Histogram(
             "edge_cxr_end_to_end_seconds",
-            "From a file found complete to its result visible",
+            "From a complete file taken up to its result written and recorded",
             buckets=BUCKETS_S,
             registry=registry,
         )

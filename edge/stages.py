@@ -142,19 +142,19 @@ class Write:
     def __call__(self, taken: Taken) -> None:
         report = taken.report
         assert report is not None
-        if report.source is not None and report.scored:
+        if report.source is not None:
             # The same instance may have been a stage ahead when this one was scored.
             report = same_instance(self._pipeline, self._ledger, report.source) or report
         started = time.monotonic()
         document = encode(report)
         write_result(self._results, report.case_id, document)
         self._ledger.record(report, document, taken.sighting)
-        self._in_flight.discard(report.sha256)
+        now = time.monotonic()
         if self._recorded is not None and report.prediction is not None:
             prediction = report.prediction
             self._recorded.put(EarlierCase(report.case_id, prediction.embedding, None, prediction.score))
         self._put_away(taken.sighting, report.finished)
-        now = time.monotonic()
+        self._in_flight.discard(report.sha256)  # only now: a copy would be put away at the same time
         self._metrics.wrote(now - started)
         self._metrics.finished(report, now - taken.found_s)
         self._on_report(taken.sighting, report)

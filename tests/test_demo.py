@@ -47,6 +47,20 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").exists()
 
 
+def test_a_demo_that_was_killed_half_way_does_not_block_the_next(tmp_path: Path) -> None:
+    """Killed at its first step, or while clearing away: the mark is there, the rest is not."""
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    (folder / "made-by-edge-cxr-demo").touch()
+    assert len(run_demo(folder, lambda *_: None).rows) == 12
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "demo").write_bytes(b"")
+    with pytest.raises(UsageError, match="demo holds other things"):
+        run_demo(tmp_path / "demo", lambda *_: None)
+
+
 def test_the_command_says_where_everything_is(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["demo", "--folder", str(tmp_path / "demo")], catch_exceptions=False)
     assert done.exit_code == 0

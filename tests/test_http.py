@@ -1,7 +1,9 @@
 """The three addresses of the box, over a real socket."""
 
 import socket
+import struct
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -72,6 +74,18 @@ def test_scrapes_are_not_logged(box: Box, capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr().err == ""
 
 
+def test_a_client_that_hangs_up_is_not_logged(box: Box, capfd: pytest.CaptureFixture[str]) -> None:
+    address = box.url.removeprefix("http://").split(":")
+    for _ in range(3):
+        client = socket.create_connection((address[0], int(address[1])))
+        client.sendall(b"GET /metrics HTTP/1.1\r\n")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, not closed
+        client.close()
+    get(f"{box.url}/livez")
+    time.sleep(0.2)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_port_in_use_is_named_with_the_fix() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         listen = f"127.0.0.1:{other.getsockname()[1]}"
@@ -92,7 +106,9 @@ def test_listen_is_parsed(listen: str, expected: tuple[str, int]) -> None:
     assert parse_listen(listen) == expected
 
 
-@pytest.mark.parametrize("listen", ["", "8080", ":8080", "host:", "host:port", "host:65536", "host:-1", "host:8.0"])
+@pytest.mark.parametrize(
+    "listen", ["", "8080", ":8080", "host:", "host:port", "host:65536", "host:-1", "host:8.0", "host:²"]
+)
 def test_a_bad_listen_is_refused(listen: str) -> None:
     with pytest.raises(UsageError, match="must be HOST:PORT, for example"):
         parse_listen(listen)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fake_engine import FakeEngine
-from reports import BUNDLE, scored, sha, sighting_of
+from reports import BUNDLE, gated, scored, sha, sighting_of, source
 from tiny_bundle import write_tiny_bundle
 
 from edge.bundle import read_bundle
@@ -68,6 +68,48 @@ def test_twins_that_were_scored_side_by_side_still_give_one_score(
     assert sorted(result["score"] is None for result in written) == [False, True]
     assert recorded.get_nowait().case_id == finished[0].case_id
     assert recorded.empty()
+
+
+@pytest.mark.parametrize(("pixels", "reason"), [("one", "duplicate"), ("two", "conflict")])
+def test_twins_that_a_gate_refused_side_by_side_are_known_as_twins(
+    pipeline: Pipeline, ledger: Ledger, tmp_path: Path, pixels: str, reason: str
+) -> None:
+    finished: list[Report] = []
+    write = Write(
+        pipeline,
+        ledger,
+        tmp_path / "results",
+        lambda sighting, case: None,
+        Metrics(),
+        lambda sighting, report: finished.append(report),
+        in_flight=set(),
+        recorded=None,
+    )
+    for number, shown in ((1, "one"), (2, pixels)):
+        report = replace(gated(number), source=source(number, instance="i", pixels=shown))
+        write(Taken(seen(tmp_path, f"{number}.dcm"), 0.0, report=report))
+    assert [report.reason for report in finished] == ["no_lungs", reason]
+
+
+def test_a_digest_leaves_flight_only_after_its_input_is_put_away(
+    pipeline: Pipeline, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Otherwise a copy that arrives in between would be put away at the same time by another thread."""
+    in_flight = {sha(1)}
+    seen_in_flight: list[bool] = []
+    write = Write(
+        pipeline,
+        ledger,
+        tmp_path / "results",
+        lambda sighting, case: seen_in_flight.append(sha(1) in in_flight),
+        Metrics(),
+        lambda sighting, report: None,
+        in_flight=in_flight,
+        recorded=None,
+    )
+    write(Taken(seen(tmp_path, "1.dcm"), 0.0, report=scored(1)))
+    assert seen_in_flight == [True]
+    assert in_flight == set()
 
 
 def test_bytes_in_flight_wait_even_when_the_ledger_has_just_got_them(

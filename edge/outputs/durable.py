@@ -43,6 +43,9 @@ def move_durably(source: Path, target: Path) -> None:
         sync_folder(source.parent)
     except FileNotFoundError:
         raise
+    except PermissionError as fault:
+        raise StateError(f"an input cannot be moved to {target.parent} ({fault.strerror}); let the box write there and "
+                         "in the incoming folder") from None  # fmt: skip
     except OSError as fault:
         raise disk_error(target.parent, fault) from None
 
