@@ -15,7 +15,7 @@ from edge.snapshot import Snapshot
 from edge.values import Decoded
 
 TRIES = 2
-WORKER = (sys.executable, "-m", "edge.imaging.worker")
+WORKER = (sys.executable, "-P", "-m", "edge.imaging.worker")  # -P: nothing is imported from the current folder
 _START_LIMIT_S = 60.0
 
 
@@ -79,11 +79,12 @@ class Decoder:
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         with theirs:
-            # Its complaints may quote headers: no stderr. A session of its own: Ctrl-C is for the box to handle.
+            # Its complaints may quote headers: no output. A session of its own: Ctrl-C is for the box to handle.
             self._worker = subprocess.Popen(
                 [*self._command, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
@@ -96,6 +97,6 @@ class Decoder:
                 raise EOFError
         except (EOFError, OSError):
             ours.close()
-            raise StateError("the decode worker does not start; run: python -m edge.imaging.worker") from None
+            raise StateError("the decode worker does not start; run: edge-cxr doctor") from None
         ours.settimeout(self._limit_s)
         return ours

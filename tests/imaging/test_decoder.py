@@ -161,3 +161,12 @@ def test_what_a_worker_says_aloud_reaches_no_log(
     assert decode(mad, b"shout" + CHEST[5:], tmp_path).source.format == "dicom"
     captured = capfd.readouterr()
     assert captured.err == ""
+
+
+def test_nothing_is_imported_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person may watch the folder they stand in: a sender's json.py must not run."""
+    for module in ("json.py", "imagecodecs.py", "cv2.py"):
+        (tmp_path / module).write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    with Decoder(PARAMETERS, site_key=SITE_KEY) as decoder:
+        assert decode(decoder, CHEST, tmp_path).source.format == "dicom"
