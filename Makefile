@@ -24,17 +24,19 @@ format: $(VENV)/.installed-for-tests
 clean:
 	rm -rf $(VENV) demo build *.egg-info
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+# A stamp, not the interpreter: an environment that was cut short while it was made has one too.
+$(VENV)/.made:
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
 # What the box needs: no torch.
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
+$(VENV)/.installed: pyproject.toml | $(VENV)/.made
 	@echo "Installing edge-cxr into $(VENV) (about 0.7 GB) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 # Training, export and the test tools: torch with CUDA alone takes several gigabytes.
-$(VENV)/.installed-for-tests: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-for-tests: pyproject.toml | $(VENV)/.made
 	@echo "Installing edge-cxr with training, export and test tools into $(VENV) (several gigabytes) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,dev]'
 	@touch $@ $(VENV)/.installed

@@ -11,7 +11,7 @@ PACKAGES = ("edge", "training", "export", "calib", "benchmarks")
 MAY_IMPORT = {
     "edge": {"edge"},
     "training": {"edge", "training"},
-    "export": {"edge", "training", "calib", "export"},
+    "export": {"edge", "training", "export"},
     "calib": {"edge", "training", "export", "calib"},
     "benchmarks": set(PACKAGES),
 }

@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from edge.bundle import open_bundle
+from edge.known_answer import SCORE_TOLERANCE
 
+MEASURED = Path(__file__).parents[1] / "benchmarks/results/research-bundle/scores.csv"
 pytestmark = pytest.mark.real
 
 
@@ -54,16 +57,27 @@ def test_every_dicom_file_ends_as_it_should(real_data: Path, tmp_path: Path) -> 
 def test_every_radiograph_has_one_result_and_scores_give_the_figures_in_the_manifest(
     real_data: Path, tmp_path: Path
 ) -> None:
-    """The whole folder; AUC on both held-out sets from the result files, over the scored rows, refusals counted."""
+    """The whole folder; AUC on both held-out sets from the result files, over the scored rows, refusals counted.
+
+    Processors round int8 differently. Each score must lie within the known-answer tolerance of the measured one, and
+    only pairs that lie nearer than the scores moved may change the AUC.
+    """
     listed = rows(real_data / "covid.csv")
     results = watch(real_data / "classification", tmp_path / "state")
     files = [path for path in (real_data / "classification").rglob("*") if path.is_file()]
     assert results.keys() == {case_id(path) for path in files}
     metrics = open_bundle("research").manifest.metrics
+    measured = {row["file"]: float(row["score"]) for row in rows(MEASURED) if row["score"]}
     for split in ("test_internal", "test_eurorad"):
         judged = [(row, results[row["sha256"][:16]]) for row in listed if row["split"] == split]
-        scored = [(row["label"] == "covid", result["score"]) for row, result in judged if result["status"] == "scored"]
-        auc = roc_auc_score(*zip(*scored, strict=True))
-        assert auc == pytest.approx(metrics[split]["auc"], abs=0.001)
+        scored = [(row, result) for row, result in judged if result["status"] == "scored"]
+        labels = np.array([row["label"] == "covid" for row, _ in scored])
+        scores = np.array([result["score"] for _, result in scored])
+        before = np.array([measured[Path(row["path"]).name] for row, _ in scored])
+        assert roc_auc_score(labels, before) == pytest.approx(metrics[split]["auc"], abs=1e-9)
+        moved = np.abs(scores - before).max()
+        assert moved <= SCORE_TOLERANCE["int8"]
+        near = np.abs(before[labels][:, None] - before[~labels][None, :]) < 2 * moved
+        assert roc_auc_score(labels, scores) == pytest.approx(metrics[split]["auc"], abs=0.001 + near.mean())
         assert len(judged) - len(scored) == metrics[split]["n_refused"]
-        assert sum(label for label, _ in scored) == metrics[split]["n_covid"]
+        assert labels.sum() == metrics[split]["n_covid"]
