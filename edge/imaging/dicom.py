@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.multival import MultiValue
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.pixels import apply_rescale, apply_windowing
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -35,6 +35,14 @@ _DISPLAY_KEYWORDS = (
     "RescaleSlope",
     "RescaleIntercept",
     "VOILUTSequence",
+    "VOILUTFunction",
+    "WindowCenter",
+    "WindowWidth",
+)
+_WINDOW_KEYWORDS = (
+    "PhotometricInterpretation",
+    "BitsStored",
+    "PixelRepresentation",
     "VOILUTFunction",
     "WindowCenter",
     "WindowWidth",
@@ -134,10 +142,48 @@ def displayed_levels(
 ) -> NDArray[np.uint16]:
     """Modality LUT or rescale, VOI LUT or window, then MONOCHROME1 to MONOCHROME2 (PS3.4 N.2, PS3.3 C.11.1, C.11.2)."""
     lowest, greatest = stored_range(stored, valid)
-    ramp = np.arange(lowest, greatest + 1, dtype=stored.dtype)
-    values = apply_voi_lut(apply_modality_lut(ramp, dataset), dataset).astype(np.float64)
+    little_endian = dataset.file_meta.TransferSyntaxUID != ExplicitVRBigEndian
+    values: NDArray[np.number] = np.arange(lowest, greatest + 1)
+    if "ModalityLUTSequence" in dataset:
+        values = looked_up(values, dataset.ModalityLUTSequence[0], little_endian=little_endian)
+    else:
+        values = apply_rescale(values, dataset)
+    if "VOILUTSequence" in dataset:
+        values = looked_up(values, dataset.VOILUTSequence[0], little_endian=little_endian)
+    elif "WindowCenter" in dataset and "WindowWidth" in dataset:
+        values = _windowed(values, dataset)
     inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
-    return to_levels(stored, values, lowest=lowest, inverted=inverted, valid=valid)
+    return to_levels(stored, values.astype(np.float64), lowest=lowest, inverted=inverted, valid=valid)
+
+
+def looked_up(values: NDArray[np.number], lut: Dataset, *, little_endian: bool) -> NDArray[np.number]:
+    """The entry of each value; below and beyond the LUT its first and last (PS3.3 C.11.1.1.1, C.11.2.1.1).
+
+    Raises Truncated when LUTData are shorter than LUTDescriptor says.
+    """
+    entries, first, _ = (int(part) for part in lut.LUTDescriptor)
+    entries = entries or 65536
+    if first >= 32768 and values.max() < first:
+        first -= 65536  # a negative value read as unsigned: taken at its word, it would make all one grey
+    stored = lut.LUTData
+    if isinstance(stored, bytes):
+        words = np.frombuffer(stored, "<u2" if little_endian else ">u2").astype("<u2")
+    else:
+        words = np.atleast_1d(np.asarray(stored, np.int64)).astype("<u2")
+    # Entries of 8 bits may have a word each: the length tells, not the descriptor.
+    table = words if len(words) >= entries else words.view(np.uint8)
+    if len(table) < entries:
+        raise Truncated(f"a LUT holds {len(table)} of {entries} entries; send it again")
+    return table[np.clip(np.floor(values).astype(np.int64) - first, 0, entries - 1)]
+
+
+def _windowed(values: NDArray[np.number], dataset: Dataset) -> NDArray[np.number]:
+    # pydicom spreads a window over the range that slope and intercept give: upside down where the slope is negative.
+    window = Dataset()
+    for keyword in _WINDOW_KEYWORDS:
+        if keyword in dataset:
+            window.add(dataset[keyword])
+    return apply_windowing(values, window)
 
 
 def _drop_unusable(dataset: Dataset) -> None:
@@ -148,8 +194,12 @@ def _drop_unusable(dataset: Dataset) -> None:
     for keyword in _DISPLAY_KEYWORDS:
         if keyword in dataset and dataset[keyword].is_empty:
             del dataset[keyword]
+    if "VOILUTSequence" in dataset and dataset.VOILUTSequence[0].get("LUTData") is None:
+        del dataset.VOILUTSequence
     if "RescaleIntercept" in dataset and "RescaleSlope" not in dataset:
         dataset.RescaleSlope = 1
+    if "RescaleSlope" in dataset and "RescaleIntercept" not in dataset:
+        dataset.RescaleIntercept = 0
     widths = dataset.get("WindowWidth", 1)
     first = widths[0] if isinstance(widths, MultiValue) else widths
     if first <= 0 or (first < 1 and dataset.get("VOILUTFunction", "LINEAR") == "LINEAR"):

@@ -11,15 +11,28 @@ from pydicom.uid import (
 )
 
 from edge.errors import NoPixels, NotARadiograph, NotFrontalChest, Unreadable, UnsupportedSyntax
-from edge.imaging.pixel_data import LOSSY
+from edge.imaging import pixel_data
 
 RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "DR", "RG"})
 RADIOGRAPH_CLASSES = frozenset({ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation})
-CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "LUNG")
+CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "TORACE", "LUNG")
+UNSAID = ("", "-", "NONE", "UNKNOWN")
 FRONTAL_VIEWS = ("AP", "PA")
-OTHER_PROJECTIONS = ("lateral", "oblique", "decubitus", "lordotic")
+OTHER_VIEWS = frozenset({"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "LLAT", "RLAT"})
+OTHER_PROJECTIONS = ("LAT", "OBL", "DECUB", "LORDO", "APIC", "AXIAL", "CRANIO", "CAUDO")  # how their words begin
+# They leave AP and PA open, and the rest to the gates.
+OPEN_VIEWS = frozenset({"FRONTAL", "CHEST", "ERECT", "UPRIGHT", "SUPINE", "PORTABLE", "MOBILE", "UNKNOWN", "NONE"})
 ADULT_YEARS = 18
 _AGE_UNITS = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
+# Modality, PhotometricInterpretation and BodyPartExamined (PS3.3 C.7.3.1.1.1, C.7.6.3.1.2, PS3.16 annex L).
+_DEFINED_TERMS = """
+    AR AU BI BMD CR CT DG DR DX ECG EM ES GM HD IO IOL IVOCT IVUS KO LS MG MR NM OAM OCT OP OPT OPV OT PR PT PX REG RESP
+    RF RG RTDOSE RTIMAGE RTPLAN RTRECORD RTSTRUCT SC SEG SM SR TG US VA XA XC
+    MONOCHROME1 MONOCHROME2 RGB ARGB CMYK HSV YBR_FULL YBR_FULL_422 YBR_PARTIAL_420 YBR_PARTIAL_422 YBR_ICT YBR_RCT
+    ABDOMEN ANKLE ARM BREAST CALCANEUS CLAVICLE COCCYX CSPINE ELBOW EXTREMITY FEMUR FINGER FOOT FOREARM HAND HEAD HEART
+    HIP HUMERUS JAW KNEE LEG LSPINE NECK PATELLA PELVIS RIB SCAPULA SHOULDER SKULL SPINE STERNUM TIBIA TOE TSPINE WRIST
+"""
+_KNOWN_CODES = {"PALETTE COLOR", *_DEFINED_TERMS.split()}
 _DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")  # the first that is there counts
 
 
@@ -50,15 +63,23 @@ def check_header(dataset: Dataset) -> None:
     high_bit, bits_stored = dataset.get("HighBit"), dataset.get("BitsStored")
     if high_bit is not None and bits_stored is not None and high_bit != bits_stored - 1:  # PS3.5 8.1.1
         raise UnsupportedSyntax(f"HighBit is {high_bit} for {bits_stored} bits stored; send it right-justified")
-    body_part = text(dataset, "BodyPartExamined").upper()
-    if body_part and not any(word in body_part for word in CHEST_WORDS):
-        raise NotFrontalChest(f"the body part is {_shown(body_part)}; send chest radiographs only")
+    _check_body_part(dataset)
     view_position(dataset)
 
 
+def _check_body_part(dataset: Dataset) -> None:
+    """BodyPartExamined, and where it says nothing AnatomicRegionSequence (PS3.3 C.7.3.1, 10.5)."""
+    named = [text(dataset, "BodyPartExamined").upper()]
+    if named[0] in UNSAID:
+        named = [text(region, "CodeMeaning").upper() for region in dataset.get("AnatomicRegionSequence") or ()]
+    said = [body_part for body_part in named if body_part not in UNSAID]
+    if said and not any(word in body_part for body_part in said for word in CHEST_WORDS):
+        raise NotFrontalChest(f"the body part is {_shown(said[0])}; send chest radiographs only")
+
+
 def _shown(code: str) -> str:
-    """A coded header value for a message: only short words of capitals, so that no free text can leak."""
-    return code if code.replace("_", "").isalnum() and len(code) <= 16 else "not a known code"
+    """A coded header value for a message: only defined terms, so that no free text can leak."""
+    return code if code in _KNOWN_CODES else "not a known code"
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -70,17 +91,24 @@ def text(dataset: Dataset, keyword: str) -> str:
 def view_position(dataset: Dataset) -> str | None:
     """AP or PA, or None when the header does not say (PS3.3 C.8.7.1.1.1, C.8.11.7).
 
-    Raises NotFrontalChest when ViewPosition or ViewCodeSequence names any other view.
+    Raises NotFrontalChest when ViewPosition or ViewCodeSequence names another view, or ViewPosition says what is no
+    view that we know.
     """
-    words = re.findall("[A-Z]+", text(dataset, "ViewPosition").upper())
-    if words and words[0] in FRONTAL_VIEWS:
-        return words[0]
-    if words:
+    position = _view_words(text(dataset, "ViewPosition"))
+    codes = dataset.get("ViewCodeSequence") or ()
+    words = position + [word for code in codes for word in _view_words(text(code, "CodeMeaning"))]
+    frontal = [word for word in words if word in FRONTAL_VIEWS]
+    known = OPEN_VIEWS.issuperset(position) or not set(FRONTAL_VIEWS).isdisjoint(position)
+    if not known or any(word in OTHER_VIEWS or word.startswith(OTHER_PROJECTIONS) for word in words):
         raise NotFrontalChest("the view in the header is not frontal; send frontal radiographs (AP or PA) only")
-    for code in dataset.get("ViewCodeSequence") or ():
-        if any(word in text(code, "CodeMeaning").lower() for word in OTHER_PROJECTIONS):
-            raise NotFrontalChest("the view in the header is not frontal; send frontal radiographs (AP or PA) only")
-    return None
+    return frontal[0] if frontal else None
+
+
+def _view_words(written: str) -> list[str]:
+    """Words in capitals; A.P. and antero-posterior as AP, P.A. and postero-anterior as PA."""
+    spelled = written.upper().replace(".", "")
+    spelled = re.sub("ANTERO[ -]?POSTERIOR", "AP", re.sub("POSTERO[ -]?ANTERIOR", "PA", spelled))
+    return re.findall("[A-Z]+", spelled)
 
 
 def is_minor(dataset: Dataset) -> bool:
@@ -104,8 +132,8 @@ def _date(written: str) -> int | None:
 
 
 def is_lossy(dataset: Dataset) -> bool:
-    """LossyImageCompression (PS3.3 C.7.6.1.1.5), or a transfer syntax that can only be lossy."""
-    return text(dataset, "LossyImageCompression") == "01" or dataset.file_meta.TransferSyntaxUID in LOSSY
+    """LossyImageCompression (PS3.3 C.7.6.1.1.5), or pixel data that can only be lossy."""
+    return text(dataset, "LossyImageCompression") == "01" or pixel_data.is_lossy(dataset)
 
 
 def pixel_aspect(dataset: Dataset) -> tuple[float, float]:

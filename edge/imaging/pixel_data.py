@@ -48,8 +48,12 @@ PLUGINS: dict[UID, str] = {
     HTJ2KLosslessRPCL: "pylibjpeg",
     HTJ2K: "pylibjpeg",
 }
-LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})  # JPEG2000 and HTJ2K: by the header
+LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
+_JPEG = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
+_EITHER_WAVELET = frozenset({JPEG2000, HTJ2K})
 _END_OF_IMAGE = b"\xff\xd9"  # JPEG, JPEG-LS (EOI) and JPEG 2000 (EOC) all end with it
+_CODING_STYLE, _WAVELET_OFFSET, _IRREVERSIBLE = b"\xff\x52", 13, 0  # COD (ITU-T T.800, A.6.1)
+_MORE_SCAN = bytes(range(64))  # zero first: entropy-coded even after 0xFF (ITU-T T.81, B.1.1.5)
 
 
 def decode(dataset: Dataset) -> NDArray[np.integer]:
@@ -72,12 +76,14 @@ def decode(dataset: Dataset) -> NDArray[np.integer]:
             stored = _decode_extended_jpeg(dataset)
         else:
             stored = pixel_array(dataset, raw=True, decoding_plugin=PLUGINS[syntax])
+        if syntax in _JPEG:
+            check_whole_jpeg(_frame(dataset))
     return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
 def _shown(uid: str) -> str:
-    """A UID for a message; what is none may be anything, a name too."""
-    return uid if uid.replace(".", "").isdigit() and len(uid) <= 64 else "that is no UID"
+    """A registered transfer syntax for a message; anything else may be a name or a number that names."""
+    return uid if UID(uid).is_transfer_syntax else "that is not registered"
 
 
 def _check_native_length(dataset: Dataset) -> None:
@@ -87,13 +93,45 @@ def _check_native_length(dataset: Dataset) -> None:
 
 
 def _check_frame_end(dataset: Dataset) -> None:
-    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    frame = _frame(dataset)
     if _END_OF_IMAGE not in frame[-16:]:  # an encoder may pad the fragment
         raise Truncated("the compressed pixel data end before their end-of-image marker; send it again")
 
 
 def _decode_extended_jpeg(dataset: Dataset) -> NDArray[np.integer]:
-    stored = imagecodecs.jpeg_decode(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    stored = imagecodecs.jpeg_decode(_frame(dataset))
     if stored.shape != (dataset.Rows, dataset.Columns):
         raise Truncated(f"the JPEG holds {stored.shape}, the header {dataset.Rows} x {dataset.Columns}; send it again")
-    return np.asarray(stored)
+    if dataset.get("PixelRepresentation") != 1:
+        return np.asarray(stored)
+    unused = 16 - dataset.BitsStored  # a JPEG knows no sign
+    return (stored.astype(np.uint16) << unused).view(np.int16) >> unused
+
+
+def check_whole_jpeg(jpeg: bytes) -> None:
+    """Raises Truncated when a JPEG ends before its picture does, end-of-image marker or not.
+
+    Decoders paint what is missing grey and say nothing. But one that has all it needs never reads what is put in front
+    of the marker.
+    """
+    end = jpeg.rfind(_END_OF_IMAGE)
+    try:
+        as_sent = imagecodecs.jpeg8_decode(jpeg)
+        with_more = imagecodecs.jpeg8_decode(jpeg[:end] + _MORE_SCAN + jpeg[end:])
+    except imagecodecs.Jpeg8Error:
+        return  # a kind of JPEG that the decoder of the pixels knows and this one does not
+    if not np.array_equal(as_sent, with_more):
+        raise Truncated("the JPEG data end before the picture does; send it again")
+
+
+def is_lossy(dataset: Dataset) -> bool:
+    """True for a transfer syntax that can only be lossy, or JPEG 2000 with the irreversible wavelet."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax not in _EITHER_WAVELET:
+        return syntax in LOSSY
+    frame = _frame(dataset)
+    return frame[frame.index(_CODING_STYLE) + _WAVELET_OFFSET] == _IRREVERSIBLE
+
+
+def _frame(dataset: Dataset) -> bytes:
+    return get_frame(dataset.PixelData, 0, number_of_frames=1)

@@ -13,9 +13,24 @@ from edge.errors import NotARadiograph, RadiographError, TooLarge, Truncated, Un
 from edge.imaging import dicom
 from edge.imaging.formats import HEAD_BYTES, sniff_format
 from edge.imaging.grey import integer_levels, plain_radiograph
+from edge.imaging.pixel_data import check_whole_jpeg
 from edge.values import Radiograph
 
 MAX_PIXELS = 100_000_000  # a 43 x 43 cm detector at 0.1 mm has 18 million
+_LOSSLESS_TIFF = {
+    tifffile.COMPRESSION.NONE,
+    tifffile.COMPRESSION.CCITTRLE,
+    tifffile.COMPRESSION.CCITTFAX3,
+    tifffile.COMPRESSION.CCITTFAX4,
+    tifffile.COMPRESSION.LZW,
+    tifffile.COMPRESSION.ADOBE_DEFLATE,
+    tifffile.COMPRESSION.DEFLATE,
+    tifffile.COMPRESSION.PACKBITS,
+    tifffile.COMPRESSION.LZMA,
+    tifffile.COMPRESSION.ZSTD,
+    tifffile.COMPRESSION.ZSTD_DEPRECATED,
+    tifffile.COMPRESSION.PNG,
+}  # any other is lossy, or may be
 _TIFF_GREY = {tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE}
 # A grey picture saved as colour differs between channels by rounding only; burnt-in coloured marks cover little.
 _COLOUR_STEP, _COLOUR_SHARE = 24, 0.05
@@ -60,6 +75,7 @@ def _read_jpeg(content: bytes, sha256: str) -> Radiograph:
     if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
         raise Truncated("the JPEG ends before its end-of-image marker; send it again")
     _check_size(*_jpeg_size(content))
+    check_whole_jpeg(content)
     return _read_with_opencv(content, sha256, "jpeg", lossy=True)
 
 
@@ -76,7 +92,7 @@ def _jpeg_size(content: bytes) -> tuple[int, int]:
 
 
 def _read_with_opencv(content: bytes, sha256: str, format: str, *, lossy: bool) -> Radiograph:
-    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)  # nor turned by EXIF
     if stored is None:
         raise Unreadable(f"the {format.upper()} cannot be decoded; send it again")
     _check_size(*stored.shape[:2])
@@ -86,6 +102,8 @@ def _read_with_opencv(content: bytes, sha256: str, format: str, *, lossy: bool) 
 
 def _read_tiff(content: bytes, sha256: str) -> Radiograph:
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:
+        if not tiff.pages:  # many writers put the directory last
+            raise Truncated("the TIFF ends before its directory; send it again")
         if len(tiff.pages) != 1:
             raise NotARadiograph(f"the TIFF holds {len(tiff.pages)} pages; send one radiograph a file")
         page = tiff.pages.first
@@ -97,7 +115,7 @@ def _read_tiff(content: bytes, sha256: str) -> Radiograph:
         if page.samplesperpixel > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
             raise UnsupportedSyntax("the TIFF keeps its colours in planes; send one grey channel")
         inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-        lossy = page.compression in (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
+        lossy = page.compression not in _LOSSLESS_TIFF
         stored = page.asarray()
     if stored.ndim not in (2, 3):
         raise UnsupportedSyntax(f"the TIFF has {stored.ndim} dimensions; send a plain grey picture")

@@ -18,6 +18,7 @@ from edge.errors import (
     NotFrontalChest,
     RadiographError,
     TooLarge,
+    Truncated,
     Unreadable,
     UnsupportedSyntax,
 )
@@ -27,8 +28,12 @@ from edge.values import Radiograph
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 CHEST = phantom_pixels()
-LEFT_LATERAL = Dataset()
-LEFT_LATERAL.CodeMeaning = "left lateral"
+
+
+def code(meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeMeaning = meaning
+    return item
 
 
 def radiograph_of(stored: np.ndarray, *, bits_stored: int = 12, **elements: object) -> Radiograph:
@@ -92,24 +97,58 @@ def test_a_negative_slope_inverts() -> None:
     )
 
 
+@pytest.mark.parametrize("photometric_interpretation", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    "window",
+    [
+        {},
+        {"WindowCenter": 1000, "WindowWidth": 900},
+        {"WindowCenter": 1000, "WindowWidth": 900, "VOILUTFunction": "LINEAR_EXACT"},
+        {"WindowCenter": 1000, "WindowWidth": 900, "VOILUTFunction": "SIGMOID"},
+    ],
+    ids=["none", "linear", "linear exact", "sigmoid"],
+)
+def test_a_negative_slope_inverts_whatever_the_window(
+    window: dict[str, object], photometric_interpretation: str
+) -> None:
+    elements = {**window, "PhotometricInterpretation": photometric_interpretation}
+    rescaled = radiograph_of(RAMP, RescaleSlope=-1, RescaleIntercept=4095, **elements).pixels
+    np.testing.assert_array_equal(rescaled, radiograph_of(4095 - RAMP, **elements).pixels)
+    assert (rescaled[0, 0] > rescaled[-1, -1]) == (photometric_interpretation == "MONOCHROME2")
+
+
+@pytest.mark.parametrize(
+    ("alone", "neutral"),
+    [({"RescaleSlope": 2}, {"RescaleIntercept": 0}), ({"RescaleIntercept": 300}, {"RescaleSlope": 1})],
+)
+def test_half_a_rescale_leaves_the_other_half_neutral(alone: dict[str, object], neutral: dict[str, object]) -> None:
+    window = {"WindowCenter": 1900, "WindowWidth": 801}
+    half = radiograph_of(RAMP, **alone, **window).pixels
+    np.testing.assert_array_equal(half, radiograph_of(RAMP, **alone, **neutral, **window).pixels)
+    assert not np.array_equal(half, radiograph_of(RAMP, **window).pixels)  # or it would count for nothing
+
+
 def test_without_lut_the_values_present_are_stretched() -> None:
     part = (RAMP // 4 + 100).astype(np.uint16)
     np.testing.assert_array_equal(radiograph_of(part).pixels, stretched(part.astype(float)))
 
 
-def lut(table: np.ndarray, first: int) -> Dataset:
-    """A LUT sequence item of 16 bit entries (PS3.3 C.11.1.1.1)."""
+def lut(table: np.ndarray, first: int, *, bits: int = 16, entry: str = "<u2") -> Dataset:
+    """A LUT sequence item (PS3.3 C.11.1.1.1). entry: the dtype that an entry is written as."""
     item = Dataset()
-    item.add_new("LUTDescriptor", "US", [len(table), first, 16])
-    item.add_new("LUTData", "OW", table.astype("<u2").tobytes())
+    item.ModalityLUTType = "US"
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(table) % 65536, first, bits])
+    packed = table.astype(entry).tobytes()
+    item.add_new("LUTData", "OW", packed + b"\0" * (len(packed) % 2))
     return item
+
+
+EACH_LUT = pytest.mark.parametrize("keyword", ["ModalityLUTSequence", "VOILUTSequence"])
 
 
 def test_modality_lut() -> None:
     table = (np.arange(4096, dtype=np.uint32) ** 2 >> 8).astype(np.uint16)
-    item = lut(table, 0)
-    item.ModalityLUTType = "US"
-    levels = radiograph_of(RAMP, ModalityLUTSequence=Sequence([item])).pixels
+    levels = radiograph_of(RAMP, ModalityLUTSequence=Sequence([lut(table, 0)])).pixels
     np.testing.assert_array_equal(levels.ravel(), stretched(table.astype(float)))
 
 
@@ -119,6 +158,93 @@ def test_voi_lut_and_what_lies_outside_it() -> None:
     levels = radiograph_of(RAMP, VOILUTSequence=Sequence([lut(table, 1000)])).pixels
     expected = table[np.clip(np.arange(4096) - 1000, 0, 1023)]
     np.testing.assert_array_equal(levels.ravel(), stretched(expected.astype(float)))
+
+
+@EACH_LUT
+@pytest.mark.parametrize("entry", ["u1", "<u2"], ids=["a byte", "a word"])
+@pytest.mark.parametrize("entries", [4096, 4095])
+def test_a_lut_of_8_bits(keyword: str, entry: str, entries: int) -> None:
+    """An entry a byte, as the Standard has it, or a word, as some writers have it (PS3.3 C.11.1.1.1, note)."""
+    table = np.sqrt(np.arange(entries) * 15).astype(np.uint8)
+    levels = radiograph_of(RAMP, **{keyword: Sequence([lut(table, 0, bits=8, entry=entry)])}).pixels
+    np.testing.assert_array_equal(levels.ravel()[:entries], stretched(table.astype(float)))
+    assert levels[-1, -1] == 65535
+
+
+@EACH_LUT
+@pytest.mark.parametrize(("bits", "entry"), [(8, "u1"), (8, ">u2"), (16, ">u2")])
+def test_a_lut_in_big_endian(keyword: str, bits: int, entry: str) -> None:
+    table = np.sqrt(np.arange(4096) * 15)
+    item = lut(table, 0, bits=bits, entry=entry)
+    if entry == "u1":
+        item.LUTData = np.frombuffer(item.LUTData, "<u2").astype(">u2").tobytes()
+    content = dicom_file(chest(RAMP, bits_stored=12, **{keyword: Sequence([item])}), uid.ExplicitVRBigEndian)
+    np.testing.assert_array_equal(read(content).pixels.ravel(), stretched(np.floor(table)))
+
+
+@EACH_LUT
+def test_a_lut_as_numbers(keyword: str) -> None:
+    """LUTData may be US instead of OW, with two entries of 8 bits in each number."""
+    table = np.sqrt(np.arange(4096) * 15).astype(np.uint8)
+    item = lut(table, 0, bits=8, entry="u1")
+    item.add_new("LUTData", "US", np.frombuffer(item.LUTData, "<u2").tolist())
+    levels = radiograph_of(RAMP, **{keyword: Sequence([item])}).pixels
+    np.testing.assert_array_equal(levels.ravel(), stretched(table.astype(float)))
+
+
+@EACH_LUT
+@pytest.mark.parametrize(
+    ("stored", "bits_stored", "entries", "first"),
+    [
+        (np.arange(-2048, 2048, dtype=np.int16), 12, 4096, -2048),
+        (np.arange(-2048, 2048, dtype=np.int16), 12, 65536, -32768),
+        (np.arange(-32768, 32768, dtype=np.int32).astype(np.int16), 16, 65536, -32768),
+        (np.arange(65536, dtype=np.uint32).astype(np.uint16), 16, 65536, 0),
+        (np.arange(4096, dtype=np.uint16), 12, 5000, -100),
+        (np.arange(256, dtype=np.uint8), 8, 1000, -100),
+        (np.arange(256, dtype=np.uint8), 8, 4096, 0),
+        (np.arange(4096, dtype=np.uint16), 12, 1000, 3000),
+    ],
+)
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian], ids=lambda s: s.keyword)
+def test_where_a_lut_begins(
+    keyword: str, stored: np.ndarray, bits_stored: int, entries: int, first: int, syntax: uid.UID
+) -> None:
+    """In implicit VR a negative first value of unsigned pixels is read as a great one."""
+    table = np.arange(entries) ** 2 * 65535 // entries**2
+    dataset = chest(stored.reshape(16, -1), bits_stored=bits_stored, **{keyword: Sequence([lut(table, first)])})
+    expected = table[np.clip(stored.astype(int) - first, 0, entries - 1)]
+    np.testing.assert_array_equal(read(dicom_file(dataset, syntax)).pixels.ravel(), stretched(expected.astype(float)))
+
+
+@EACH_LUT
+def test_a_lut_of_12_bits(keyword: str) -> None:
+    table = np.arange(4096)[::-1]
+    levels = radiograph_of(RAMP, **{keyword: Sequence([lut(table, 0, bits=12)])}).pixels
+    np.testing.assert_array_equal(levels.ravel(), stretched(table.astype(float)))
+
+
+def test_a_voi_lut_of_rescaled_values() -> None:
+    table = np.arange(4096) ** 2 >> 8
+    rescale = {"RescaleSlope": -0.5, "RescaleIntercept": 100}
+    levels = radiograph_of(RAMP, **rescale, VOILUTSequence=Sequence([lut(table, -2000)])).pixels
+    expected = table[np.floor(100 - np.arange(4096) / 2).astype(int) + 2000]
+    np.testing.assert_array_equal(levels.ravel(), stretched(expected.astype(float)))
+
+
+@EACH_LUT
+def test_a_lut_cut_short_is_called_truncated(keyword: str) -> None:
+    item = lut(np.arange(4096), 0)
+    item.LUTData = item.LUTData[:4000]
+    with pytest.raises(Truncated, match="a LUT holds 4000 of 4096 entries; send it again"):
+        radiograph_of(RAMP, **{keyword: Sequence([item])})
+
+
+def test_a_voi_lut_without_entries_is_none() -> None:
+    empty, window = Dataset(), {"WindowCenter": 1000, "WindowWidth": 400}
+    empty.LUTExplanation = "NORMAL"
+    with_empty = radiograph_of(RAMP, VOILUTSequence=Sequence([empty]), **window).pixels
+    np.testing.assert_array_equal(with_empty, radiograph_of(RAMP, **window).pixels)
 
 
 def test_a_voi_lut_is_preferred_to_a_window() -> None:
@@ -210,9 +336,6 @@ def test_twins_with_lut(seed: int, keyword: str) -> None:
     rng = np.random.default_rng(seed)
     table = np.sort(rng.integers(0, 65536, 1024)).astype(np.uint16)
     items = [lut(table, 0), lut(65535 - table[::-1], 0)]
-    if keyword == "ModalityLUTSequence":
-        for item in items:
-            item.ModalityLUTType = "US"
     bright, dark = ({keyword: Sequence([item])} for item in items)
     assert_same(Twins(10, False, seed).read(bright, dark))
 
@@ -353,9 +476,14 @@ def test_an_empty_modality_is_told_by_the_class(sop_class: str) -> None:
         ({"ViewPosition": "LLD"}, NotFrontalChest, "the view in the header is not frontal"),
         ({"ViewPosition": "LORDOTIC"}, NotFrontalChest, "the view in the header is not frontal"),
         (
-            {"ViewPosition": None, "ViewCodeSequence": [LEFT_LATERAL]},
+            {"BodyPartExamined": "", "AnatomicRegionSequence": [code("Knee")]},
             NotFrontalChest,
-            "the view in the header is not frontal",
+            "body part is KNEE; send",
+        ),
+        (
+            {"BodyPartExamined": "unknown", "AnatomicRegionSequence": [code("Thoracic spine")]},
+            NotFrontalChest,
+            "the body part is not a known code",
         ),
         ({"BitsStored": 12, "HighBit": 15}, UnsupportedSyntax, "HighBit is 15 for 12 bits stored"),
         ({"ViewPosition": "RLO"}, NotFrontalChest, "the view in the header is not frontal"),
@@ -382,16 +510,88 @@ def test_the_largest_header_that_is_read_is_not_decoded_for_its_claim() -> None:
         radiograph_of(CHEST, Rows=10000, Columns=MAX_PIXELS // 10000)
 
 
-@pytest.mark.parametrize("body_part", ["CHEST", "THORAX", "chest", "", None, "CHESTABDOMEN", "LUNG"])
+UNSAID = ["", None, "UNKNOWN", "NONE", "-"]
+
+
+@pytest.mark.parametrize("body_part", ["CHEST", "THORAX", "TORACE", "chest", "CHESTABDOMEN", "LUNG", *UNSAID])
 def test_chests_by_body_part(body_part: str | None) -> None:
     assert radiograph_of(CHEST, BodyPartExamined=body_part).pixels.any()
 
 
+@pytest.mark.parametrize("body_part", UNSAID)
+@pytest.mark.parametrize("meanings", [["Chest"], ["Thorax"], ["Lung"], [""], ["Abdomen", "Chest"], []], ids=str)
+def test_chests_by_anatomic_region(body_part: str | None, meanings: list[str]) -> None:
+    regions = Sequence([code(meaning) for meaning in meanings])
+    assert radiograph_of(CHEST, BodyPartExamined=body_part, AnatomicRegionSequence=regions).pixels.any()
+
+
+def test_the_body_part_is_believed_before_the_anatomic_region() -> None:
+    assert radiograph_of(CHEST, AnatomicRegionSequence=Sequence([code("Knee")])).pixels.any()
+
+
 @pytest.mark.parametrize(
-    ("written", "view"), [("AP", "AP"), ("PA", "PA"), ("pa", "PA"), ("AP SUPINE", "AP"), ("", None), (None, None)]
+    ("written", "view"),
+    [
+        ("AP", "AP"),
+        ("PA", "PA"),
+        ("pa", "PA"),
+        ("AP SUPINE", "AP"),
+        ("CHEST PA", "PA"),
+        ("PORTABLE_AP", "AP"),
+        ("A.P.", "AP"),
+        ("P.A.", "PA"),
+        ("ANTERO-POSTERIOR", "AP"),
+        ("POSTERO-ANTERIOR", "PA"),
+        ("ANTEROPOSTERIOR", "AP"),
+        ("POSTEROANTERIOR", "PA"),
+        ("W NIPPLES PA", "PA"),
+        ("FRONTAL", None),
+        ("ERECT", None),
+        ("SUPINE PORTABLE", None),
+        ("UNKNOWN", None),
+        ("CHEST", None),
+        ("", None),
+        (None, None),
+    ],
 )
 def test_view_position(written: str | None, view: str | None) -> None:
     assert radiograph_of(CHEST, ViewPosition=written).source.view_position == view
+
+
+OTHER_VIEWS = ["LAT", "L LAT", "LATERAL", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "OBLIQUE", "OBL"]
+OTHER_VIEWS += ["DECUBITUS", "L DECUB", "LORDOTIC", "AXIAL", "LAT."]
+
+
+@pytest.mark.parametrize("other", [*OTHER_VIEWS, *(f"AP {other}" for other in OTHER_VIEWS), "LATERAL PA", "SWIMMERS"])
+def test_other_views_are_refused(other: str) -> None:
+    with pytest.raises(NotFrontalChest, match="the view in the header is not frontal; send frontal radiographs"):
+        radiograph_of(CHEST, ViewPosition=other)
+
+
+@pytest.mark.parametrize("position", [None, "", "PA", "FRONTAL"])
+@pytest.mark.parametrize(
+    "meaning",
+    ["left lateral", "right oblique", "lateral decubitus", "AP Lordotic", "postero-anterior axial", "cranio-caudal"],
+)
+def test_the_view_code_refuses_whatever_the_position(position: str | None, meaning: str) -> None:
+    with pytest.raises(NotFrontalChest, match="the view in the header is not frontal"):
+        radiograph_of(CHEST, ViewPosition=position, ViewCodeSequence=Sequence([code(meaning)]))
+
+
+@pytest.mark.parametrize(
+    ("position", "meaning", "view"),
+    [
+        (None, "antero-posterior", "AP"),
+        ("", "postero-anterior", "PA"),
+        ("FRONTAL", "Postero-anterior", "PA"),
+        ("AP", "postero-anterior", "AP"),
+        (None, "frontal", None),
+        (None, "a view of ours", None),
+    ],
+)
+def test_the_view_code_says_what_the_position_does_not(position: str | None, meaning: str, view: str | None) -> None:
+    radiograph = radiograph_of(CHEST, ViewPosition=position, ViewCodeSequence=Sequence([code(meaning)]))
+    assert radiograph.source.view_position == view
 
 
 @pytest.mark.parametrize(
@@ -497,6 +697,12 @@ FAULTS: list[dict[str, object]] = [
     {"Modality": "CANARY MODALITY 1"},
     {"PhotometricInterpretation": "CANARY^PHOTO"},
     {"BodyPartExamined": "CANARY^BODY PART"},
+    *(
+        {keyword: word}
+        for keyword in ("Modality", "PhotometricInterpretation", "BodyPartExamined")
+        for word in ("CANARY", "CANARYJOHN", "77700012")
+    ),
+    {"BodyPartExamined": "", "AnatomicRegionSequence": [code("CANARY")]},
     {"ViewPosition": "LL"},
     {"VOILUTFunction": "CANARY^FUNCTION", "WindowCenter": 1, "WindowWidth": 10},
     {"PixelRepresentation": 77},
@@ -520,7 +726,7 @@ def canary_chest(**elements: object) -> Dataset:
     return dataset
 
 
-_VRS = {"WindowCenter": "DS", "WindowWidth": "DS", "VOILUTFunction": "CS"}
+_VRS = {"AnatomicRegionSequence": "SQ", "WindowCenter": "DS", "WindowWidth": "DS", "VOILUTFunction": "CS"}
 
 
 def test_nothing_of_a_patient_is_in_the_source() -> None:

@@ -38,6 +38,11 @@ def tiff(pixels: np.ndarray, **options: object) -> bytes:
     return opened.getvalue()
 
 
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 TIFFS = {
     "strips": tiff(DEEP, rowsperstrip=7),
     "deflate": tiff(DEEP, compression="zlib"),
@@ -45,6 +50,7 @@ TIFFS = {
     "big endian": tiff(DEEP, byteorder=">"),
     "bigtiff": tiff(DEEP, bigtiff=True),
     "tiles": tiff(DEEP, tile=(32, 32)),
+    "directory last": picture(DEEP, ".tiff"),
 }
 
 
@@ -70,8 +76,40 @@ def test_jpeg_is_close_and_lossy() -> None:
     assert np.abs(radiograph.pixels.astype(float) - stretched(SHALLOW)).mean() < 0.01 * 65535
 
 
-def test_jpeg_in_tiff_is_lossy() -> None:
-    assert read(tiff(SHALLOW, compression="jpeg")).source.lossy
+@pytest.mark.parametrize(
+    ("compression", "lossy"),
+    [
+        (None, False),
+        ("lzw", False),
+        ("zlib", False),
+        ("packbits", False),
+        ("lzma", False),
+        ("zstd", False),
+        ("png", False),
+        ("jpeg", True),
+        ("jpeg2000", True),
+        ("jpegxl", True),
+        ("webp", True),
+        ("lerc", True),
+    ],
+)
+def test_tiffs_that_are_or_may_be_lossy(compression: str | None, lossy: bool) -> None:
+    colour = {"photometric": "rgb"} if compression == "webp" else {}  # which has no grey
+    pixels = np.repeat(SHALLOW[..., None], 3, axis=2) if colour else SHALLOW
+    assert read(tiff(pixels, compression=compression, **colour)).source.lossy == lossy
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg"])
+def test_an_exif_orientation_turns_nothing(format: str) -> None:
+    """The known radiographs were never turned by it, and a wrong one would mirror the heart."""
+    tiff_header = b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHH", 0x112, 3, 1, 6, 0) + b"\0\0\0\0"
+    whole = picture(SHALLOW, ".png" if format == "png" else ".jpg")
+    if format == "png":
+        turned = whole[:33] + chunk(b"eXIf", tiff_header) + whole[33:]
+    else:
+        exif = b"Exif\0\0" + tiff_header
+        turned = whole[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + whole[2:]
+    np.testing.assert_array_equal(read(turned).pixels, read(whole).pixels)
 
 
 @pytest.mark.parametrize("stored", [SHALLOW, DEEP], ids=["8 bit", "16 bit"])
@@ -144,10 +182,6 @@ def test_a_palette_is_refused() -> None:
 
 def png_claiming(rows: int, columns: int) -> bytes:
     """A PNG whose header lies about its size."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
@@ -201,11 +235,22 @@ def test_a_picture_cut_anywhere_is_none(name: str) -> None:
             pytest.fail(f"{length} of {len(whole)} bytes gave {read(whole[:length]).pixels.shape}")
 
 
-@pytest.mark.parametrize("name", ["png 8", "png 16", "jpeg", "progressive jpeg", "tiff strips", "tiff bigtiff"])
+@pytest.mark.parametrize(
+    "name", ["png 8", "png 16", "jpeg", "progressive jpeg", "tiff strips", "tiff bigtiff", "tiff directory last"]
+)
 def test_a_cut_in_the_pixels_is_called_truncated(name: str) -> None:
     whole = WHOLE[name]
     with pytest.raises(Truncated, match="send it again"):
         read(whole[: len(whole) * 9 // 10])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("options", [(), (cv2.IMWRITE_JPEG_RST_INTERVAL, 4)], ids=["plain", "restarts"])
+def test_a_short_jpeg_with_an_end_marker_is_called_truncated(share: float, options: tuple[int, ...]) -> None:
+    """Some senders close what they cut; the decoder paints the rest grey."""
+    whole = picture(SHALLOW, ".jpg", *options)
+    with pytest.raises(Truncated, match="the JPEG data end before the picture does; send it again"):
+        read(whole[: int(share * len(whole))] + b"\xff\xd9")
 
 
 @given(st.sampled_from(sorted(WHOLE)), st.data())

@@ -79,13 +79,23 @@ def test_lossy_syntaxes_decode_close_and_are_flagged(syntax: uid.UID, within: fl
         (uid.JPEGBaseline8Bit, True),
         (uid.JPEGExtended12Bit, True),
         (uid.JPEGLSNearLossless, True),
-        (uid.JPEG2000, False),  # may hold either: only LossyImageCompression tells
+        (uid.JPEG2000, True),
         (uid.JPEGLosslessSV1, False),
     ],
     ids=lambda value: getattr(value, "keyword", str(value)),
 )
-def test_a_syntax_that_can_only_be_lossy_is_flagged_without_the_header(syntax: uid.UID, lossy: bool) -> None:
+def test_what_can_only_be_lossy_is_flagged_without_the_header(syntax: uid.UID, lossy: bool) -> None:
     assert read(file_in(syntax)).source.lossy == lossy
+
+
+@pytest.mark.parametrize(("syntax", "lossless"), [(uid.JPEG2000, uid.JPEG2000Lossless), (uid.HTJ2K, uid.HTJ2KLossless)])
+def test_the_reversible_wavelet_in_a_syntax_that_may_hold_either_is_not_lossy(
+    syntax: uid.UID, lossless: uid.UID
+) -> None:
+    dataset = chest(PIXELS, bits_stored=12)
+    radiograph = read(encapsulated_file(dataset, syntax, LOSSLESS[lossless](dataset)))
+    np.testing.assert_array_equal(radiograph.pixels, LEVELS)
+    assert not radiograph.source.lossy
 
 
 @pytest.mark.parametrize(
@@ -104,6 +114,15 @@ def test_signed_pixels(syntax: uid.UID, bits_stored: int) -> None:
     np.testing.assert_array_equal(read(dicom_file(dataset, syntax)).pixels, expected)
 
 
+def test_signed_pixels_in_extended_jpeg() -> None:
+    """A JPEG knows no sign; blocks of one value lose next to nothing."""
+    stored = np.kron(np.random.default_rng(3).integers(-2048, 2048, (8, 8)), np.ones((8, 8))).astype(np.int16)
+    frame = LOSSY[uid.JPEGExtended12Bit](chest(stored.view(np.uint16) & 0x0FFF, bits_stored=12))
+    radiograph = read(encapsulated_file(chest(stored, bits_stored=12), uid.JPEGExtended12Bit, frame))
+    expected = (stored.astype(float) - stored.min()) * (65535 / (int(stored.max()) - int(stored.min())))
+    assert np.abs(radiograph.pixels - expected).max() < 0.01 * 65535
+
+
 def test_bits_above_the_high_bit_do_not_count() -> None:
     """Old files keep an overlay plane there (PS3.5 section 8.1.1)."""
     overlay = np.zeros_like(PIXELS)
@@ -115,6 +134,12 @@ def test_bits_above_the_high_bit_do_not_count() -> None:
 def test_a_syntax_without_decoder_is_named(syntax: str) -> None:
     with pytest.raises(UnsupportedSyntax, match=rf"{syntax} has no decoder; send it as Explicit VR Little Endian"):
         read(encapsulated_file(chest(PIXELS, bits_stored=12), syntax, b"\0" * 64))
+
+
+def test_a_syntax_that_is_none_is_not_repeated() -> None:
+    """A number there may be a patient's."""
+    with pytest.raises(UnsupportedSyntax, match=r"transfer syntax that is not registered has no decoder"):
+        read(encapsulated_file(chest(PIXELS, bits_stored=12), "77700012", b"\0" * 64))
 
 
 def assert_no_picture(syntax: uid.UID, length: int) -> None:
@@ -160,6 +185,17 @@ def test_a_short_frame_in_a_whole_file_gives_no_picture(syntax: uid.UID, share: 
     frame = (LOSSLESS | LOSSY)[syntax](dataset)
     with pytest.raises(CUT_SHORT):
         read(encapsulated_file(dataset, syntax, frame[: int(share * len(frame))]))
+
+
+@pytest.mark.parametrize("syntax", [*LOSSLESS, *LOSSY], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+def test_a_short_frame_with_an_end_marker_gives_no_picture(syntax: uid.UID, share: float) -> None:
+    """Some senders close what they cut; decoders paint the rest of a JPEG grey."""
+    stored, bits_stored = stored_for(syntax)
+    dataset = chest(stored, bits_stored=bits_stored)
+    frame = (LOSSLESS | LOSSY)[syntax](dataset)
+    with pytest.raises(CUT_SHORT):
+        read(encapsulated_file(dataset, syntax, frame[: int(share * len(frame))] + b"\xff\xd9"))
 
 
 @pytest.mark.parametrize("syntax", [*LOSSLESS, *LOSSY], ids=lambda syntax: syntax.keyword)
