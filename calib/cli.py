@@ -9,6 +9,7 @@ import click
 
 from calib.compare import compare, run_graph
 from calib.quantise import quantise
+from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from training import options
 from training.arrays import readable, standardise
@@ -33,21 +34,22 @@ def calibrate(
     """Quantise a graph to int8 and compare it with fp32 on validation rows."""
     preprocessing = Preprocessing(framing=framing)
     training: list[Row] = []
-    validation: list[Row] = []
-    labelled = 0
+    held: list[tuple[Row, ...]] = []
     for manifest in manifests:
         rows = read_manifest(manifest, labels=None, permitted_only=permitted_only)
         rows = hold_out(rows, shares=options.HELD_OUT, seed=seed)
         of_training = of_split(rows, "train")
         training += Random(seed).sample(of_training, min(count, len(of_training)))
-        validation += of_split(rows, "val")
-        labelled = labelled or len(validation)
+        held.append(of_split(rows, "val"))
+    validation = [row for part in held for row in part]
+    if not training or not validation:
+        raise UsageError("the manifests hold no train or no val row; write them into the column split, or list more "
+                         "patients, so that some can be held out")  # fmt: skip
     _, kept = readable(standardise(training, preprocessing, cache))
     quantise(fp32, int8, kept)
-    rows, kept = readable(standardise(validation, preprocessing, cache))
+    _, kept = readable(standardise(validation, preprocessing, cache))
     before, after = run_graph(fp32, kept), run_graph(int8, kept)
-    flags = [row.label == positive for row in rows[:labelled]]
-    parity = asdict(compare(before, after, flags))
+    parity = asdict(compare(before, after, [row.label == positive for row in held[0]]))
     record = {"calibration_radiographs": len(training), "bytes": int8.stat().st_size, **parity}
     click.echo(json.dumps(record, indent=1))
 

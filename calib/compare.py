@@ -26,7 +26,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Parity:
-    """radiographs: how many. flipped: scores that cross one half. auc_*: of the labelled ones."""
+    """radiographs: how many. flipped: scores that cross one half. auc_*: of the labelled ones, None unless of both."""
 
     radiographs: int
     score_change_max: float
@@ -36,8 +36,8 @@ class Parity:
     embedding_cosine_mean: float
     lung_dice_min: float
     lung_dice_mean: float
-    auc_before: float
-    auc_after: float
+    auc_before: float | None
+    auc_after: float | None
 
 
 def run_graph(graph: Path, kept: Sequence[Path]) -> Answers:
@@ -66,9 +66,13 @@ def compare(before: Answers, after: Answers, positive: Sequence[bool]) -> Parity
         embedding_cosine_mean=float(cosine.mean()),
         lung_dice_min=float(dice.min()),
         lung_dice_mean=float(dice.mean()),
-        auc_before=auc(list(before.score[: len(positive)]), positive),
-        auc_after=auc(list(after.score[: len(positive)]), positive),
+        auc_before=_auc(before.score, positive),
+        auc_after=_auc(after.score, positive),
     )
+
+
+def _auc(scores: NDArray[np.float32], positive: Sequence[bool]) -> float | None:
+    return auc(list(scores[: len(positive)]), positive) if len(set(positive)) == 2 else None
 
 
 def _cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:

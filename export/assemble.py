@@ -125,7 +125,7 @@ def _operating_point(bundle: Bundle, precision: str, rows: Sequence[Row]) -> flo
 
 
 def _write_reference(bundle: Bundle, recipe: Recipe, rows: Sequence[Row], out: Path) -> None:
-    if recipe.references:
+    if 0 < recipe.references < len(rows):
         rows = sorted(Random(0).sample(list(rows), recipe.references), key=lambda row: row.line)
     answers = _answers(bundle, recipe.default_precision, rows, "reference")
     np.savez_compressed(
@@ -139,17 +139,16 @@ def _write_reference(bundle: Bundle, recipe: Recipe, rows: Sequence[Row], out: P
 
 
 def _write_golden(bundle: Bundle, recipe: Recipe, out: Path) -> None:
-    """The phantoms whose scores lie nearest one half: there a wrong network shows most."""
-    drawn = [(seed, LABELS[seed % 2]) for seed in GOLDEN_SEEDS]
+    """The phantoms with the lowest score, the highest, and the one nearest midway: no constant network passes."""
+    phantoms = [render(seed, LABELS[seed % 2], longest_side=GOLDEN_SIDE) for seed in GOLDEN_SEEDS]
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{seed}.dcm" for seed, _ in drawn]
-        for (seed, label), path in zip(drawn, paths, strict=True):
-            write_dicom(render(seed, label, longest_side=GOLDEN_SIDE), path)
+        paths = [Path(folder) / f"{seed}.dcm" for seed in GOLDEN_SEEDS]
+        for phantom, path in zip(phantoms, paths, strict=True):
+            write_dicom(phantom, path)
         asked = list(ask_engine(bundle, recipe.default_precision, paths))
-    order = np.argsort([abs(answer.prediction.score - 0.5) for answer in asked])
-    for place, (name, photometric, syntax) in zip(order, _GOLDEN_FILES, strict=False):
-        phantom = render(*drawn[place], longest_side=GOLDEN_SIDE)
-        write_dicom(phantom, out / name, photometric_interpretation=photometric, transfer_syntax=syntax)
+    places = spread([answer.prediction.score for answer in asked])
+    for place, (name, photometric, syntax) in zip(places, _GOLDEN_FILES, strict=True):
+        write_dicom(phantoms[place], out / name, photometric_interpretation=photometric, transfer_syntax=syntax)
     expected: dict[str, dict[str, dict[str, float]]] = {name: {} for name, _, _ in _GOLDEN_FILES}
     for precision in recipe.precisions:
         for name, answer in zip(
@@ -158,3 +157,10 @@ def _write_golden(bundle: Bundle, recipe: Recipe, out: Path) -> None:
             expected[name][precision] = {"score": answer.prediction.score, "lung_fraction": _fraction(answer)}
     cases = [{"file": name, "precisions": answers} for name, answers in expected.items()]
     (out / "golden" / "expected.json").write_text(json.dumps({"cases": cases}, indent=1, sort_keys=True) + "\n")
+
+
+def spread(scores: Sequence[float]) -> tuple[int, int, int]:
+    """Places of the lowest score, the highest, and of the others the one nearest midway between them."""
+    lowest, *others, highest = (int(place) for place in np.argsort(scores, kind="stable"))
+    middle = (scores[lowest] + scores[highest]) / 2
+    return lowest, highest, min(others, key=lambda place: abs(scores[place] - middle))

@@ -9,6 +9,7 @@ from typing import Any
 from edge.values import INTENDED_USE
 from export.bundle_writer import BundleContent
 from export.recipes import RECIPES
+from training.statistics import RESAMPLES
 
 EXTERNAL = "test_eurorad"  # the split from a source that was never trained on, with both labels from it
 _MEANING = {
@@ -34,11 +35,13 @@ def render_card(content: BundleContent, metrics: dict[str, Any], training: dict[
         "",
         "## Figures",
         f"Measured by the box's own pipeline, precision {recipe.default_precision}; what its gates refuse is counted "
-        "and left out. AUC with a 95% interval from 2,000 bootstrap samples over patients; sensitivity and specificity "
-        "at the point named, with Wilson's 95% interval.",
+        f"and left out. AUC with a 95% interval from {RESAMPLES:,} bootstrap samples over patients, or over groups of "
+        "patients where the manifest names them; sensitivity and specificity at the point named, with Wilson's 95% "
+        "interval.",
         "",
         *_figures(metrics),
         "",
+        *_separated(metrics),
         *_shortcuts(metrics),
         *_lungs(training["lung_dice"]),
         "",
@@ -97,6 +100,15 @@ def _figures(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _separated(metrics: dict[str, Any]) -> list[str]:
+    """What an interval of no width is worth, where there is one."""
+    splits = [split for split, figures in metrics.items() if "auc" in figures and figures["auc"] in (0, 1)]
+    if not splits:
+        return []
+    told = "every score of one label lies above every score of the other, so that every bootstrap sample has the same"
+    return [f"{', '.join(splits)}: {told} AUC; its interval says nothing of other radiographs.", ""]
+
+
 def _share(share: dict[str, Any] | None) -> str:
     if share is None:
         return "-"
@@ -108,14 +120,16 @@ def _shortcuts(metrics: dict[str, Any]) -> list[str]:
     rows = {split: figures["shortcuts"] for split, figures in metrics.items() if "shortcuts" in figures}
     if not rows:
         return []
-    names = list(next(iter(rows.values())))
+    measured = next(iter(rows.values()))
+    names = list(measured["areas"])
     return [
-        "AUC of logistic regressions that see no lung at all, fitted on the train rows:",
+        f"AUC of logistic regressions that see no lung at all, fitted on the {measured['n_fitted']} readable train "
+        "rows, over the radiographs that this model scored:",
         "",
         f"| split | this model | {' | '.join(names)} |",
         "|---" * (len(names) + 2) + "|",
         *(
-            f"| {split} | {metrics[split]['auc']:.2f} | {' | '.join(f'{found[name]:.2f}' for name in names)} |"
+            f"| {split} | {' | '.join(map(_auc, (metrics[split], *found['areas'].values())))} |"
             for split, found in rows.items()
         ),
         "",
@@ -126,23 +140,26 @@ def _lungs(dice: dict[str, Any]) -> list[str]:
     return [
         "Dice of the lung mask against the masks given (two annotators of real radiographs agree at 0.951):",
         "",
-        "| split | median | tenth percentile | n | refused |",
-        "|---|---|---|---|---|",
+        "| split | median | tenth percentile | masks | radiographs | masks refused |",
+        "|---|---|---|---|---|---|",
         *(
             f"| {split} | {figures['median']:.3f} | {figures['tenth_percentile']:.3f} | {figures['n']} "
-            f"| {figures['n_refused']} |"
+            f"| {figures['n_radiographs']} | {figures['n_refused']} |"
             for split, figures in dice.items()
         ),
     ]
 
 
 def _parity(parity: dict[str, Any]) -> list[str]:
+    areas = "no AUC, for they bear one label only"
+    if parity["auc_before"] is not None:
+        areas = f"AUC {parity['auc_before']:.3f} before, {parity['auc_after']:.3f} after"
     return [
         f"int8 against fp32 on {parity['radiographs']} validation radiographs: score change at most "
         f"{parity['score_change_max']:.3f}, mean {parity['score_change_mean']:.4f}; {parity['flipped']} decisions "
         f"flipped at 0.5; embedding cosine at least {parity['embedding_cosine_min']:.3f}, mean "
         f"{parity['embedding_cosine_mean']:.4f}; mask Dice at least {parity['lung_dice_min']:.3f}; "
-        f"AUC {parity['auc_before']:.3f} before, {parity['auc_after']:.3f} after.",
+        f"{areas}.",
     ]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from edge.errors import UsageError
+from edge.imaging.preprocess import Preprocessing
 from export.assemble import Radiographs, amend, assemble
 from export.bundle_writer import read_content
 from export.card import render_card
@@ -14,8 +16,8 @@ from export.fused import Fused
 from export.graph import write_graph
 from export.recipes import RECIPES
 from training import options
-from training.manifest import hold_out, of_split, read_manifest
-from training.model import load_classifier, load_lungs, read_record
+from training.manifest import hold_out, of_split, read_manifest, require_split
+from training.model import load_classifier, load_lungs, read_record, require_pair, require_preprocessing
 
 
 @click.command(epilog="Example: edge-cxr export --lungs work/lungs/best --member work/chest/best --out model.fp32.onnx")
@@ -26,6 +28,8 @@ from training.model import load_classifier, load_lungs, read_record
 @click.option("--out", type=options.NEW_FILE, required=True, help="Graph to write.")
 def export(lungs: Path, members: tuple[Path, ...], out: Path) -> None:
     """Write lung U-Net and members as one ONNX graph in fp32; the first member gives the embedding."""
+    for member in members:
+        require_pair(lungs, member)
     loaded = [load_classifier(member) for member in members]
     sides = {architecture.side for _, architecture in loaded}
     if len(sides) > 1:
@@ -53,18 +57,25 @@ def assemble_command(
     out: Path, permitted_only: bool, seed: int,
 ) -> None:  # fmt: skip
     """Graphs and radiographs to a bundle folder, all but its figures."""
-    rows = read_manifest(manifest, permitted_only=permitted_only)
-    gate = [*of_split(rows, "train"), *of_split(rows, "val")]
+    chosen = RECIPES[recipe]
+    require_preprocessing(member, Preprocessing(framing=chosen.framing).digest)
+    require_pair(lungs, member)
+    rows = hold_out(read_manifest(manifest, permitted_only=permitted_only), shares=options.HELD_OUT, seed=seed)
+    reference, validation = require_split(manifest, rows, "train"), of_split(rows, "val")
+    if chosen.calibrated and len({row.label for row in validation}) < 2:
+        raise UsageError(f"{manifest.name} needs val rows of both labels: the operating point is set on them")
+    gate = [*reference, *validation]
     for more in gates:
-        drawn = hold_out(read_manifest(more, labels=None), shares=options.HELD_OUT, seed=seed)
+        drawn = read_manifest(more, labels=None, permitted_only=permitted_only)
+        drawn = hold_out(drawn, shares=options.HELD_OUT, seed=seed)
         allowed = [*of_split(drawn, "train"), *of_split(drawn, "val")]
         gate += Random(seed).sample(allowed, min(gate_count, len(allowed)))
-    radiographs = Radiographs(of_split(rows, "train"), of_split(rows, "val"), gate)
+    radiographs = Radiographs(reference, validation, gate)
     record = read_record(member)
     architecture = record["architecture"]
     training = {"lungs": read_record(lungs), "members": {architecture["name"]: record}}
     members = (architecture["name"],)
-    identity = assemble(RECIPES[recipe], graphs, members, architecture["side"], radiographs, training, out)
+    identity = assemble(chosen, graphs, members, architecture["side"], radiographs, training, out)
     click.echo(json.dumps({"bundle": recipe, "id": identity}))
 
 

@@ -46,7 +46,11 @@ RESEARCH = Recipe(
         "COVID-19 and other radiographs: Radiopaedia contributors (CC BY-NC-SA), collected by J. P. Cohen and others "
         "in ieee8023/covid-chestxray-dataset; the source of every case stands in that dataset's metadata.",
         "Pretraining: NIH ChestX-ray14, NIH Clinical Center (Wang and others, CVPR 2017).",
-        "Lung masks: V7 Labs (CC BY 4.0) and General Blockchain (CC BY 4.0).",
+        "Lung masks: V7 Labs (CC BY 4.0) and General Blockchain (CC BY 4.0), drawn on radiographs of the same dataset, "
+        "under the licences that it states: Radiopaedia contributors, Journal of Korean Medical Science and Korean "
+        "Journal of Radiology (CC BY-NC-SA); Annals of Clinical Microbiology and Antimicrobials, Military Medical "
+        "Research, Tropical Medicine and Health, and Theranostics (CC BY 4.0); from Wikimedia Commons, "
+        "ARDSSevere.png by James Heilman (CC BY-SA) and X-ray of cyst in pneumocystis pneumonia 1.jpg (CC BY).",
     ),
 )
 RECIPES = {recipe.name: recipe for recipe in (PHANTOM, RESEARCH)}

@@ -32,6 +32,7 @@ _Item = TypeVar("_Item")
 _Job = TypeVar("_Job")
 _WORTH_A_PROCESS = 16  # jobs
 IGNORE = 127  # in a mask: the annotator left it open
+_MASK_VALUES = (0, IGNORE, 255)
 _CROP_FIELDS = tuple(item.name for item in fields(Crop))
 
 
@@ -130,16 +131,32 @@ def reduce_pixels(pixels: NDArray[np.uint8], side: int) -> Tensor:
 def load_mask(row: Row, crop: Crop, side: int, model_side: int) -> NDArray[np.uint8]:
     """The lung mask as the network sees its radiograph: uint8 [side, side] of 0, 127 (ignore) and 255.
 
-    Raises UsageError when the row has no mask, or one of another size than its radiograph.
+    Raises UsageError when the row has no mask, one of another size than its radiograph, or one with other values.
     """
     if row.mask_path is None:
         raise UsageError(f"line {row.line}: no lung mask; fill in the column mask_path")
     mask = cv2.imread(str(row.mask_path), cv2.IMREAD_GRAYSCALE)
-    if mask is None or mask.shape[0] < crop.top + crop.height or mask.shape[1] < crop.left + crop.width:
-        raise UsageError(f"line {row.line}: the lung mask does not fit its radiograph; both must have the same size")
+    if mask is None:
+        raise UsageError(f"line {row.line}: {row.mask_path.name} cannot be read; write masks as PNG")
+    _check_mask(row, mask)
     part = mask[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     square = np.zeros((model_side, model_side), np.uint8)
     content = cv2.resize(part, (crop.model_width, crop.model_height), interpolation=cv2.INTER_NEAREST)
     rows, columns = slice(crop.model_top, None), slice(crop.model_left, None)
     square[rows, columns][: crop.model_height, : crop.model_width] = content
     return cv2.resize(square, (side, side), interpolation=cv2.INTER_NEAREST)
+
+
+def _check_mask(row: Row, mask: NDArray[np.uint8]) -> None:
+    size = read(row.path.read_bytes()).pixels.shape  # the cached array knows only the part that was cropped
+    if mask.shape != size:
+        raise UsageError(
+            f"line {row.line}: the lung mask has {mask.shape[0]} x {mask.shape[1]} pixels, its radiograph {size[0]} x "
+            f"{size[1]}; draw it on the whole radiograph"
+        )
+    others = sorted(set(np.flatnonzero(np.bincount(mask.ravel()))) - set(_MASK_VALUES))
+    if others:
+        raise UsageError(
+            f"line {row.line}: the lung mask holds {len(others)} other values, such as {others[0]}; "
+            "write 0 for background, 255 for lung and 127 for what is left open"
+        )

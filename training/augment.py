@@ -1,6 +1,8 @@
-"""Label-preserving augmentation in batch, as the paper's supplement lists it. Masks move with their radiograph.
+"""Label-preserving augmentation in batch, after the paper's supplement. Masks move with their radiograph.
 
-Applied at the network's size, on the CPU or wherever the batch lies; randomness comes from torch's generator.
+The supplement lists brightness, gamma, CLAHE, rotation, shear, scale, flips, and sharpening or blur. CLAHE is left out,
+for the preprocessing gives it to every radiograph; contrast, shift and noise are added. Applied at the network's size,
+on the CPU or wherever the batch lies; randomness comes from torch's generator.
 """
 
 from dataclasses import dataclass

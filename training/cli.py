@@ -1,6 +1,7 @@
 """`edge-cxr train` and `edge-cxr evaluate`. Thin: the work is in the modules beside it."""
 
 import contextlib
+import hashlib
 import json
 import platform
 from dataclasses import replace
@@ -12,12 +13,13 @@ import torch
 
 import edge
 from edge.bundle import open_bundle
+from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from training import classify, lungs, options
 from training.arrays import load_pixels, readable, standardise
-from training.evaluate import Scorer, score_rows, shortcut_figures, split_figures, write_scores
-from training.manifest import Row, hold_out, of_split, read_manifest
-from training.model import load_lungs
+from training.evaluate import Scored, Scorer, known_sizes, score_rows, shortcut_figures, split_figures, write_scores
+from training.manifest import Row, hold_out, of_split, read_manifest, require_split
+from training.model import load_lungs, require_pair, require_preprocessing, weights_sha256
 from training.scorers import box_scorer, dice_figures, size_only, torch_scorer
 
 _Readable = tuple[tuple[Row, ...], tuple[Path, ...]]  # rows and their arrays
@@ -46,23 +48,28 @@ EPILOG = """Example:
 @options.leave_out_refused
 @options.seed
 def train(
-    network: str, preset: str, manifest: Path, out: Path, cache: Path, labels: str, framing: str,
+    network: str, preset: str, manifest: Path, out: Path, cache: Path, labels: tuple[str, str], framing: str,
     lungs_path: Path | None, init: Path | None, permitted_only: bool, leave_out_refused: bool, seed: int,
 ) -> None:  # fmt: skip
     """Train one network from a manifest of radiographs."""
-    names = labels.split(",")
-    rows = read_manifest(manifest, labels=None if network == "lungs" else names, permitted_only=permitted_only)
+    rows = read_manifest(manifest, labels=None if network == "lungs" else labels, permitted_only=permitted_only)
     rows = hold_out(rows, shares=options.HELD_OUT, seed=seed)
+    splits = [require_split(manifest, rows, split) for split in ("train", "val")]
     preprocessing = Preprocessing(framing=framing)
-    kept = [_standardised(of_split(rows, split), preprocessing, cache, leave_out_refused) for split in ("train", "val")]
-    made_by = _made_by(network, preset, manifest, kept, seed, preprocessing, init)
+    if network == "classifier":
+        if lungs_path is None:
+            raise click.UsageError("the classifier reads a lung channel: name the lung checkpoint with --lungs")
+        require_preprocessing(lungs_path, preprocessing.digest)
+    sources = _sources(manifest, lungs_path, init)
+    kept = [_standardised(split, preprocessing, cache, leave_out_refused) for split in splits]
+    made_by = {**_made_by(network, preset, manifest, kept, seed, preprocessing, init), **sources}
     if network == "lungs":
         chosen = lungs.PRESETS[preset]
         chosen = replace(chosen, schedule=replace(chosen.schedule, seed=seed))
         learn, hold = (lungs.load_examples(split, paths, preprocessing, chosen.side) for split, paths in kept)
         best = lungs.train_lungs(learn, hold, chosen, out, made_by, init=init, say=_say)
     else:
-        best = _train_classifier(kept, preset, out, made_by, names, lungs_path, init, seed)
+        best = _train_classifier(kept, preset, out, made_by, labels, lungs_path, init, seed)
     click.echo(json.dumps({"checkpoint": str(best)}))
 
 
@@ -75,15 +82,15 @@ def _standardised(
             if item.path is None:
                 _say(f"left out: line {item.row.line}, {item.row.path.name}: {item.refusal}")
         kept = tuple(item for item in kept if item.path is not None)
+        if not kept:
+            raise UsageError(f"the box refuses every {rows[0].split} row; list radiographs that it reads")
     return readable(kept)
 
 
 def _train_classifier(
-    kept: list[_Readable], preset: str, out: Path, made_by: dict[str, Any], names: list[str],
-    lungs_path: Path | None, init: Path | None, seed: int,
+    kept: list[_Readable], preset: str, out: Path, made_by: dict[str, Any], labels: tuple[str, str],
+    lungs_path: Path, init: Path | None, seed: int,
 ) -> Path:  # fmt: skip
-    if lungs_path is None:
-        raise click.UsageError("the classifier reads a lung channel: name the lung checkpoint with --lungs")
     chosen = classify.PRESETS[preset]
     chosen = replace(chosen, schedule=replace(chosen.schedule, seed=seed))
     side = chosen.architecture.side
@@ -92,7 +99,7 @@ def _train_classifier(
         classify.ClassifierExamples(
             load_pixels(paths, side),
             lungs.lung_channel(lung_net, paths, side),
-            torch.tensor([names.index(row.label) for row in split]),
+            torch.tensor([labels.index(row.label) for row in split]),
         )
         for split, paths in kept
     )
@@ -111,25 +118,33 @@ def _train_classifier(
 @click.option("--scores", "scores_csv", type=options.NEW_FILE, help="Write one line a radiograph here.")
 @options.labels
 @options.framing
+@options.permitted_only
 @options.seed
 def evaluate(
     manifest: Path, names: tuple[str, ...], bundle: Path | None, precision: str, lungs_path: Path | None,
-    member: Path | None, shortcuts: bool, lung_masks: bool, scores_csv: Path | None, labels: str, framing: str,
-    seed: int,
+    member: Path | None, shortcuts: bool, lung_masks: bool, scores_csv: Path | None, labels: tuple[str, str],
+    framing: str, permitted_only: bool, seed: int,
 ) -> None:  # fmt: skip
-    """Print the figures of a manifest's splits as JSON."""
-    rows = read_manifest(manifest, labels=None if lung_masks else labels.split(","), apart=not lung_masks)
+    """Print the figures of a manifest's splits as JSON.
+
+    A manifest without splits: give the --seed and --permitted-only of the training, or other patients are held out.
+    """
+    rows = read_manifest(
+        manifest, labels=None if lung_masks else labels, permitted_only=permitted_only, apart=not lung_masks
+    )
     rows = hold_out(rows, shares=options.HELD_OUT, seed=seed)
-    splits = {name: of_split(rows, name) for name in names}
+    splits = {name: require_split(manifest, rows, name) for name in names}
     if lung_masks:
         if bundle is None:
             raise click.UsageError("name the bundle whose lung masks are measured with --bundle")
         click.echo(json.dumps({name: dice_figures(part, bundle, precision) for name, part in splits.items()}, indent=1))
         return
-    positive = labels.split(",")[1]
+    positive = labels[1]
+    fitted: tuple[Scored, ...] = ()
     with _scorer(bundle, precision, lungs_path, member, framing) as scorer:
+        if shortcuts:
+            fitted = known_sizes(score_rows(of_split(rows, "train"), size_only), positive_label=positive)
         scored = {name: score_rows(part, scorer) for name, part in splits.items()}
-    fitted = score_rows(of_split(rows, "train"), size_only) if shortcuts else ()
     if scores_csv is not None:
         write_scores([item for part in scored.values() for item in part], scores_csv)
     point = _operating_point(bundle, precision)
@@ -153,7 +168,19 @@ def _scorer(
         return box_scorer(bundle, precision)
     if lungs_path is None or member is None:
         raise click.UsageError("name a bundle with --bundle, or weights with --lungs and --member")
-    return contextlib.nullcontext(torch_scorer(lungs_path, member, Preprocessing(framing=framing)))
+    preprocessing = Preprocessing(framing=framing)
+    require_preprocessing(member, preprocessing.digest)
+    require_pair(lungs_path, member)
+    return contextlib.nullcontext(torch_scorer(lungs_path, member, preprocessing))
+
+
+def _sources(manifest: Path, lungs_path: Path | None, init: Path | None) -> dict[str, str | None]:
+    """Digests of what a run starts from: one with another manifest or other weights is another run."""
+    return {
+        "manifest_sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
+        "lungs_sha256": None if lungs_path is None else weights_sha256(lungs_path),
+        "init_sha256": None if init is None else weights_sha256(init),
+    }
 
 
 def _made_by(

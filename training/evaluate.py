@@ -15,9 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from edge.errors import UsageError
 from training.arrays import progress
 from training.manifest import Row
-from training.statistics import Proportion, auc, auc_interval
+from training.statistics import Interval, Proportion, auc_interval
 
 SHORTCUTS = ("width", "aspect", "view")
 
@@ -44,7 +45,7 @@ class Scored:
     @property
     def cluster(self) -> str:
         """What is redrawn together: the group (several patients of one case) or else the patient."""
-        return self.row.columns.get("group_id") or self.row.patient_id
+        return self.row.group_id or self.row.patient_id
 
 
 def score_rows(rows: Sequence[Row], scorer: Scorer) -> tuple[Scored, ...]:
@@ -64,8 +65,7 @@ def split_figures(scored: Sequence[Scored], *, positive_label: str, point: float
         "point": point,
     }
     if any(flags) and not all(flags):
-        interval = auc_interval(scores, flags, [item.cluster for item in counted])
-        figures |= {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
+        figures |= _area(auc_interval(scores, flags, [item.cluster for item in counted]))
     found = [score >= point for score in scores]
     if any(flags):
         hits = sum(1 for hit, flag in zip(found, flags, strict=True) if hit and flag)
@@ -76,20 +76,29 @@ def split_figures(scored: Sequence[Scored], *, positive_label: str, point: float
     return figures
 
 
-def shortcut_figures(
-    training: Sequence[Scored], measured: Sequence[Scored], *, positive_label: str
-) -> dict[str, float]:
-    """AUC of logistic regressions on what has nothing to do with lungs, fitted on the training rows: the file's
-    width, its aspect ratio, the view, and all three. A model that is no better has shown nothing."""
-    training, measured = ([item for item in part if item.answer.rows] for part in (training, measured))
-    figures = {}
+def known_sizes(training: Sequence[Scored], *, positive_label: str) -> tuple[Scored, ...]:
+    """The train rows that the baselines can be fitted on. Raises UsageError when they lack one of the two labels."""
+    known = tuple(item for item in training if item.answer.rows)
+    if len({item.row.label == positive_label for item in known}) < 2:
+        raise UsageError("the shortcut baselines need readable train rows of both labels; leave out --shortcuts")
+    return known
+
+
+def shortcut_figures(training: Sequence[Scored], measured: Sequence[Scored], *, positive_label: str) -> dict[str, Any]:
+    """AUC and interval of logistic regressions on what has nothing to do with lungs, fitted on the training rows: the
+    file's width, its aspect ratio, the view, and all three. A model that is no better has shown nothing.
+
+    They answer for the radiographs that the model scored, no others.
+    """
+    counted = [item for item in measured if item.answer.score is not None]
+    flags = [item.row.label == positive_label for item in counted]
+    areas = {}
     for names in (*((name,) for name in SHORTCUTS), SHORTCUTS):
         model = make_pipeline(StandardScaler(), LogisticRegression())
         model.fit(_shortcuts(training, names), [item.row.label == positive_label for item in training])
-        guessed = model.predict_proba(_shortcuts(measured, names))[:, 1]
-        flags = [item.row.label == positive_label for item in measured]
-        figures["+".join(names)] = auc(list(guessed), flags)
-    return figures
+        guessed = model.predict_proba(_shortcuts(counted, names))[:, 1]
+        areas["+".join(names)] = _area(auc_interval(list(guessed), flags, [item.cluster for item in counted]))
+    return {"n_fitted": len(training), "areas": areas}
 
 
 def write_scores(scored: Sequence[Scored], path: Path) -> None:
@@ -108,6 +117,10 @@ def _shortcuts(scored: Sequence[Scored], names: Sequence[str]) -> np.ndarray:
         "view": lambda item: float(item.row.view.upper().startswith("PA")),
     }
     return np.array([[values[name](item) for name in names] for item in scored])
+
+
+def _area(interval: Interval) -> dict[str, float]:
+    return {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
 
 
 def _proportion(proportion: Proportion) -> dict[str, float]:

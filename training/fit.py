@@ -139,7 +139,8 @@ def _resume(
         record = json.loads((out / "last.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return 0, -math.inf, 0
-    if record["made_by"] != json.loads(json.dumps(made_by)):
+    asked = json.loads(json.dumps(made_by))
+    if {**asked, **record["made_by"]} != asked:  # a run of an earlier version lacks the keys added since
         raise UsageError(f"{out.name} holds a run with other settings; choose another --out or remove the folder")
     tensors = load_file(out / record["weights"])
     network.load_state_dict({name[8:]: tensor for name, tensor in tensors.items() if name.startswith("network.")})

@@ -119,12 +119,5 @@ def lung_channel(network: nn.Module, kept: Sequence[Path], side: int) -> Tensor:
     channels = []
     for path in progress(kept, "lung channel", total=len(kept)):
         probability = lung_probabilities(network, reduce_pixels(load(path).pixels, MASK_SIDE))
-        channels.append((resize(probability, side) * 255).round().to(torch.uint8))
+        channels.append((reduce_to(probability, side) * 255).round().to(torch.uint8))
     return torch.cat(channels)
-
-
-def resize(maps: Tensor, side: int) -> Tensor:
-    """Lung probabilities [N, 1, 256, 256] at the classifier's side; enlarged or reduced, bilinear either way."""
-    if maps.shape[-1] >= 2 * side:
-        return reduce_to(maps, side)
-    return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)

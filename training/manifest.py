@@ -5,19 +5,22 @@ Reading pixels is in arrays.py.
 """
 
 import csv
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
 
 from edge.errors import UsageError
+from training.licence import permits_sharing
 
 LABELS = ("other", "covid")
 TRAINING_SPLITS = frozenset({"train", "val"})
-# Licences that allow changed works with attribution; ND does not, and "none stated" or "all rights" neither.
-_PERMITTED = re.compile(r"CC BY(-NC)?(-SA)?( \d\.\d)?\b(?!-)|NIH\b")
+FAULTS_SHOWN = 20
+_Cluster = tuple[str, str]  # kind and name: a group, or a patient who is in none
+_Fault = tuple[int, str]  # line, and what is wrong there
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,24 @@ class Row:
     columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def group_id(self) -> str:
+        """Patients of one case or household; "" where none is known."""
+        return self.columns.get("group_id", "")
+
+    @property
     def licence(self) -> str:
         """The radiograph's own licence; a lung manifest also names the mask's, which stands in `licence` there."""
-        return self.columns.get("image_licence") or self.columns.get("licence", "")
+        return self.columns.get("image_licence", self.columns.get("licence", ""))
 
     @property
     def checked(self) -> bool:
         """Whether the row is trained on or measured by: only those need a label and one split per patient."""
         return self.split in TRAINING_SPLITS or self.split.startswith("test")
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is checked, or will be once a split is drawn for it."""
+        return self.checked or not self.split
 
 
 def read_manifest(
@@ -54,60 +67,107 @@ def read_manifest(
     """The rows in file order, checked. labels: (negative, positive), or None where labels do not matter.
 
     permitted_only: leave out rows whose licence forbids sharing the weights, before the checks.
-    apart: check that no patient is in two of train, val and test; where nothing is trained it may be waived.
+    apart: check that train, val and test share no patient, group or file; where nothing is trained it may be waived.
 
-    Raises UsageError naming the line for a missing column or file, an unknown label, a duplicate row, or a patient
-    in two of train, val and test.
+    Raises UsageError for a missing column, or naming every line with a missing file, an unknown label, a duplicate row,
+    or a patient, group or file that could end in two of train, val and test.
     """
-    with manifest.open(newline="", encoding="utf-8") as text:
+    with manifest.open(newline="", encoding="utf-8-sig") as text:
         reader = csv.DictReader(text)
         _require_columns(manifest, reader.fieldnames or (), labels)
         rows = tuple(_row(manifest, reader.line_num, columns) for columns in reader)
+    if not rows:
+        raise UsageError(f"{manifest.name} has no rows; write one line per radiograph below the header")
     if permitted_only:
         rows = tuple(row for row in rows if permitted(row))
     if not rows:
-        raise UsageError(f"{manifest.name} has no rows; write one line per radiograph below the header")
-    _check_files(manifest, rows)
-    _check_unique(manifest, rows)
+        raise UsageError(f"{manifest.name} has no row whose licence permits sharing the weights; see column licence")
+    faults = [*_file_faults(rows), *_repetitions(rows)]
     if labels is not None:
-        _check_labels(manifest, rows, labels)
+        faults += _label_faults(rows, labels)
     if apart:
-        _check_patients(manifest, rows)
+        faults += _leaks(rows)
+    if faults:
+        raise UsageError(_told(manifest, sorted(faults)))
     return rows
 
 
 def permitted(row: Row) -> bool:
-    """Whether weights trained on this row may be shared: CC BY, BY-SA, BY-NC, BY-NC-SA of any version, or NIH.
+    """Whether weights trained on this row may be shared: by the radiograph's licence, and by its mask's if it has one.
 
     A manifest without a licence column holds radiographs that its owner may use.
     """
     if not {"licence", "image_licence"} & row.columns.keys():
         return True
-    return _PERMITTED.match(row.licence) is not None
+    of_mask = row.columns.get("licence", row.licence) if row.mask_path is not None else row.licence
+    return permits_sharing(row.licence) and permits_sharing(of_mask)
 
 
 def of_split(rows: Iterable[Row], split: str) -> tuple[Row, ...]:
     return tuple(row for row in rows if row.split == split)
 
 
-def hold_out(rows: Sequence[Row], *, shares: Mapping[str, float], seed: int) -> tuple[Row, ...]:
-    """Rows without a split get one, patient by patient: `shares` as {"val": 0.1, "test": 0.15}, the rest is train.
+def require_split(manifest: Path, rows: Sequence[Row], split: str) -> tuple[Row, ...]:
+    """The rows of a split. Raises UsageError naming the splits that there are when it has none."""
+    found = of_split(rows, split)
+    if not found:
+        there = ", ".join(f"{count} {name}" for name, count in sorted(Counter(row.split for row in rows).items()))
+        raise UsageError(
+            f"{manifest.name} has no {split} row, but {there}; write train, val, test or test_NAME into its column "
+            "split, or leave that empty and list more patients, so that some can be held out"
+        )
+    return found
 
-    Patients are drawn within each label (of their first row), so that every split has both.
+
+def hold_out(rows: Sequence[Row], *, shares: Mapping[str, float], seed: int) -> tuple[Row, ...]:
+    """Rows without a split get one, cluster by cluster: `shares` as {"val": 0.1, "test": 0.15}, the rest is train.
+
+    A cluster is a patient, or all who share a group; one that has a split already keeps it. Clusters are drawn within
+    each label (of their first row), so that every split has both.
     """
-    patients: dict[str, str] = {}
-    for row in rows:
-        patients.setdefault(row.patient_id, row.label)
-    chosen: dict[str, str] = {}
-    for label in sorted(set(patients.values())):
-        drawn = sorted(patient for patient, first in patients.items() if first == label)
+    counted = [row for row in rows if row.counted]
+    clusters = _clusters(counted)
+    labels: dict[_Cluster, str] = {}
+    for row in counted:
+        labels.setdefault(clusters[row.patient_id], row.label)
+    chosen = {cluster: row.split for cluster, row in _first_with_split(counted, clusters).items()}
+    undrawn = labels.keys() - chosen.keys()
+    for label in sorted({labels[cluster] for cluster in undrawn}):
+        drawn = sorted(cluster for cluster in undrawn if labels[cluster] == label)
         Random(f"{seed}:{label}").shuffle(drawn)
         start = 0.0
         for split, share in shares.items():
-            for patient in drawn[round(start * len(drawn)) : round((start + share) * len(drawn))]:
-                chosen[patient] = split
+            for cluster in drawn[round(start * len(drawn)) : round((start + share) * len(drawn))]:
+                chosen[cluster] = split
             start += share
-    return tuple(row if row.split else replace(row, split=chosen.get(row.patient_id, "train")) for row in rows)
+    return tuple(
+        row if row.split else replace(row, split=chosen.get(clusters[row.patient_id], "train")) for row in rows
+    )
+
+
+def _clusters(rows: Sequence[Row]) -> dict[str, _Cluster]:
+    """patient_id -> its cluster: all who share a group with it, also by way of others."""
+    least: dict[_Cluster, _Cluster] = {}
+
+    def root(name: _Cluster) -> _Cluster:
+        while least.setdefault(name, name) != name:
+            name = least[name]
+        return name
+
+    for row in rows:
+        patient = root(("patient", row.patient_id))
+        if row.group_id:
+            group = root(("group", row.group_id))
+            least[max(patient, group)] = min(patient, group)  # the least, so that the order of rows does not matter
+    return {row.patient_id: root(("patient", row.patient_id)) for row in rows}
+
+
+def _first_with_split(counted: Sequence[Row], clusters: Mapping[str, _Cluster]) -> dict[_Cluster, Row]:
+    first: dict[_Cluster, Row] = {}
+    for row in counted:
+        if row.split:
+            first.setdefault(clusters[row.patient_id], row)
+    return first
 
 
 def _row(manifest: Path, line: int, columns: dict[str, str]) -> Row:
@@ -135,44 +195,61 @@ def _require_columns(manifest: Path, present: Sequence[str], labels: Sequence[st
         )
 
 
-def _check_files(manifest: Path, rows: Sequence[Row]) -> None:
+def _told(manifest: Path, faults: Sequence[_Fault]) -> str:
+    shown = "".join(f"\n  line {line}: {what}" for line, what in faults[:FAULTS_SHOWN])
+    more = f"\n  and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
+    return f"{manifest.name} is not used before this is mended ({len(faults)}):{shown}{more}"
+
+
+def _file_faults(rows: Sequence[Row]) -> Iterator[_Fault]:
     for row in rows:
         for path in (row.path, row.mask_path):
             if path is not None and not path.is_file():
-                raise UsageError(
-                    f"{manifest.name} line {row.line}: no such file {path.name}; "
-                    "paths are relative to the manifest's folder"
-                )
+                yield row.line, f"no such file {path.name}; paths are relative to the manifest's folder"
 
 
-def _check_unique(manifest: Path, rows: Sequence[Row]) -> None:
+def _repetitions(rows: Sequence[Row]) -> Iterator[_Fault]:
     first: dict[tuple[Path, str], int] = {}
     for row in rows:
         earlier = first.setdefault((row.path, row.annotator), row.line)
         if earlier != row.line:
-            raise UsageError(
-                f"{manifest.name} line {row.line}: {row.path.name} stands already on line {earlier}; keep one"
-            )
+            yield row.line, f"{row.path.name} stands already on line {earlier}; keep one"
 
 
-def _check_labels(manifest: Path, rows: Sequence[Row], labels: Sequence[str]) -> None:
+def _label_faults(rows: Sequence[Row], labels: Sequence[str]) -> Iterator[_Fault]:
     for row in rows:
-        if row.label not in labels and (row.label or row.checked or not row.split):
-            raise UsageError(
-                f"{manifest.name} line {row.line}: label {row.label!r} is neither {labels[0]} nor {labels[1]}; "
-                "correct it or name the two labels with --labels"
-            )
+        if row.label not in labels and (row.label or row.counted):
+            what = f"label {row.label!r} is neither {labels[0]} nor {labels[1]}"
+            yield row.line, f"{what}; correct it or name the two labels with --labels"
 
 
-def _check_patients(manifest: Path, rows: Sequence[Row]) -> None:
-    """A patient belongs to one of train, val and test; the several test splits may share one."""
+def _leaks(rows: Sequence[Row]) -> Iterator[_Fault]:
+    """A cluster belongs to one of train, val and test, and so do equal files; the several test splits may share one."""
+    counted = [row for row in rows if row.counted]
+    clusters = _clusters(counted)
+    first = _first_with_split(counted, clusters)
+    for row in counted:
+        earlier = first.get(clusters[row.patient_id], row)
+        if row.split and earlier.split[:4] != row.split[:4]:
+            who = "patient" if earlier.patient_id == row.patient_id else "group"
+            told = f"this {who} is in {row.split} and, on line {earlier.line}, in {earlier.split}"
+            yield row.line, f"{told}; put all radiographs of a {who} into one split"
+    for row, earlier in _equal_files(counted):
+        one, other = clusters[row.patient_id], clusters[earlier.patient_id]
+        splits = {first[cluster].split[:4] if cluster in first else "" for cluster in (one, other)}
+        if one != other and (len(splits) > 1 or "" in splits):
+            yield row.line, (f"{row.path.name} has the bytes of {earlier.path.name} on line {earlier.line}, of another "
+                             "patient; keep one, or put both into one split")  # fmt: skip
+
+
+def _equal_files(rows: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
+    """Rows whose file has the same bytes as an earlier row's, with that row. Only files of one size are read."""
+    sizes = {row.path: row.path.stat().st_size for row in rows if row.path.is_file()}
+    shared = Counter(sizes.values())
     first: dict[str, Row] = {}
     for row in rows:
-        if not row.checked:
-            continue
-        earlier = first.setdefault(row.patient_id, row)
-        if earlier.split[:4] != row.split[:4]:
-            raise UsageError(
-                f"{manifest.name} line {row.line}: this patient is in {row.split} and, on line {earlier.line}, "
-                f"in {earlier.split}; put all radiographs of a patient into one split"
-            )
+        if shared[sizes.get(row.path, -1)] > 1:
+            with row.path.open("rb") as file:
+                earlier = first.setdefault(hashlib.file_digest(file, "sha256").hexdigest(), row)
+            if earlier is not row:
+                yield row, earlier

@@ -3,6 +3,7 @@
 A checkpoint is `<name>.safetensors` (weights) with `<name>.json` (what made them). No pickle is ever read.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,7 +42,10 @@ class ClassifierArchitecture:
 
 
 def reduce_to(radiographs: Tensor, side: int) -> Tensor:
-    """[N, C, S, S] -> [N, C, side, side]: averages whole blocks, then bilinear; no antialias operator is needed."""
+    """[N, C, S, S] -> [N, C, side, side]: averages whole blocks, then bilinear; no antialias operator is needed.
+
+    Lung maps may be smaller than the classifier's side: bilinear then.
+    """
     block = radiographs.shape[-1] // side
     if block > 1:
         radiographs = F.avg_pool2d(radiographs, block)
@@ -136,6 +140,40 @@ def read_record(path: Path) -> dict[str, Any]:
         return json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no checkpoint {path.name} in {path.parent.name}; train it first: edge-cxr train") from None
+
+
+def weights_sha256(path: Path) -> str:
+    """SHA-256 of a checkpoint's weights. Raises UsageError when there is no such checkpoint."""
+    read_record(path)
+    return hashlib.sha256(Path(f"{path}.safetensors").read_bytes()).hexdigest()
+
+
+def require_preprocessing(path: Path, digest: str) -> None:
+    """Raises UsageError when the checkpoint learned from radiographs that were standardised in another way."""
+    recorded = str(read_record(path).get("preprocessing_digest"))
+    if recorded != digest:
+        raise UsageError(
+            f"{_named(path)} was trained with preprocessing {recorded[:12]}, this is {digest[:12]}; "
+            "name the --framing it was trained with, or train it again"
+        )
+
+
+def require_pair(lungs: Path, classifier: Path) -> None:
+    """Raises UsageError when a classifier was trained with another lung network or another preprocessing than `lungs`.
+
+    Checkpoints of earlier versions do not say which lung network; of them only the preprocessing is compared.
+    """
+    recorded = read_record(classifier).get("lungs_sha256")
+    if recorded is not None and recorded != weights_sha256(lungs):
+        raise UsageError(
+            f"{_named(classifier)} was trained with other lung weights than {_named(lungs)}; "
+            "name those with --lungs, or train the classifier again"
+        )
+    require_preprocessing(classifier, str(read_record(lungs).get("preprocessing_digest")))
+
+
+def _named(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
 
 
 def load_lungs(path: Path) -> LungNet:

@@ -19,7 +19,7 @@ from edge.reading_room import open_pipeline
 from edge.values import ModelInput, Prediction, Source
 from training.arrays import load_mask
 from training.evaluate import Answer, Scorer
-from training.lungs import dice, resize
+from training.lungs import dice
 from training.manifest import Row
 from training.model import channels_of, load_classifier, load_lungs, reduce_to
 
@@ -62,7 +62,10 @@ def ask_engine(bundle: Bundle, precision: str, paths: Iterable[Path]) -> Iterato
 
 
 def dice_figures(rows: Sequence[Row], bundle: Path, precision: str) -> dict[str, float]:
-    """Median, tenth percentile and count of the shipped network's Dice over rows with masks that the box can read."""
+    """Median and tenth percentile of the shipped network's Dice over the masks of radiographs that the box can read.
+
+    n, n_refused: masks; a radiograph with two annotators has two.
+    """
     known = []
     for row in rows:
         with contextlib.suppress(RadiographError):
@@ -73,6 +76,7 @@ def dice_figures(rows: Sequence[Row], bundle: Path, precision: str) -> dict[str,
         "median": float(np.median(found)),
         "tenth_percentile": float(np.percentile(found, 10)),
         "n": len(found),
+        "n_radiographs": len({row.path for row in known}),
         "n_refused": len(rows) - len(known),
     }
 
@@ -110,7 +114,7 @@ def torch_scorer(lungs: Path, member: Path, preprocessing: Preprocessing) -> Sco
             return Answer(None, str(refusal.reason))
         pixels = torch.from_numpy(preprocess(radiograph, preprocessing).pixels)[None]
         lung_mask = lung_net(reduce_to(pixels, MASK_SIDE)).sigmoid()
-        channels = channels_of(reduce_to(pixels, architecture.side), resize(lung_mask, architecture.side))
+        channels = channels_of(reduce_to(pixels, architecture.side), reduce_to(lung_mask, architecture.side))
         logits, _ = classifier(channels)
         return Answer(float(logits.softmax(dim=-1)[0, 1]), "", radiograph.source.rows, radiograph.source.columns)
 

@@ -1,4 +1,4 @@
-"""Figures with their intervals: rank AUC with a bootstrap over patients, proportions with Wilson's interval."""
+"""Figures with their intervals: rank AUC with a bootstrap over clusters, proportions with Wilson's interval."""
 
 import math
 from collections.abc import Sequence
@@ -46,12 +46,14 @@ def auc(scores: Sequence[float], positive: Sequence[bool]) -> float:
 
 
 def auc_interval(
-    scores: Sequence[float], positive: Sequence[bool], patients: Sequence[str], *, seed: int = 0
+    scores: Sequence[float], positive: Sequence[bool], clusters: Sequence[str], *, seed: int = 0
 ) -> Interval:
-    """AUC over all radiographs; its interval redraws whole patients, for radiographs of one are not independent."""
+    """AUC over all radiographs; its interval redraws whole clusters (a group, or a patient), for radiographs of one are
+    not independent. Where the scores separate the labels, every sample has AUC 1, and the interval says nothing.
+    """
     flags = np.asarray(positive, bool)
     wins = _wins(np.asarray(scores, float), flags)  # [positives, negatives]
-    names, owner = np.unique(np.asarray(patients), return_inverse=True)
+    names, owner = np.unique(np.asarray(clusters), return_inverse=True)
     random = np.random.default_rng(seed)
     drawn: list[float] = []
     for _ in range(RESAMPLES):

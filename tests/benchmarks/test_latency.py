@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from tiny_bundle import write_tiny_bundle
 
-from benchmarks.latency import STAGES, summarise
+from benchmarks.latency import STAGES, TOTAL, summarise
 from edge.cli import main
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom
@@ -35,15 +35,15 @@ def test_json_with_machine_versions_and_every_stage(bundle: Path, tmp_path: Path
     done = CliRunner().invoke(main, [*arguments, "--output", str(kept)], catch_exceptions=False)
     document = json.loads(done.stdout)
     assert document == json.loads(kept.read_text())
-    assert [latency["stage"] for latency in document["latencies"]] == list(STAGES)
+    assert [latency["stage"] for latency in document["latencies"]] == [*STAGES, TOTAL]
     assert {latency["count"] for latency in document["latencies"]} == {4}
     means = {latency["stage"]: latency["mean"] for latency in document["latencies"]}
-    assert means["total"] == pytest.approx(sum(means[stage] for stage in STAGES if stage != "total"))
+    assert means[TOTAL] > sum(means[stage] for stage in STAGES) + 20e-6  # opening, hashing and handing over take longer
     assert document["machine"]["cores"] >= 1
     assert document["machine"]["versions"]["openvino"]
     assert document["engine"]["precision"] == "fp32"
     table = CliRunner().invoke(main, [*arguments[:-1]], catch_exceptions=False).stdout
-    assert all(stage in table for stage in STAGES)
+    assert all(stage in table for stage in (*STAGES, TOTAL))
 
 
 def test_a_refused_file_is_an_error(bundle: Path, tmp_path: Path) -> None:

@@ -14,6 +14,12 @@ from training.model import Classifier, ClassifierArchitecture, LungArchitecture,
 SIDE = 160
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """On a busy machine torch's threads wait for each other: tiny networks take several times as long with two."""
+    torch.set_num_threads(1)
+
+
 def shaken(network: nn.Module) -> nn.Module:
     with torch.no_grad():
         for layer in network.modules():

@@ -1,6 +1,7 @@
 """The fused network: the folded channel is exact, and OpenVINO answers the graph as torch answers the module."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import torch
 
 from edge.engines.base import OUTPUT_NAMES
+from edge.values import Crop
 from export.fused import Fused, fold_zero_channel
 from export.graph import OPSET
-from training.model import Classifier, channels_of
+from training.lungs import lung_channel
+from training.model import Classifier, ClassifierArchitecture, LungArchitecture, LungNet, channels_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's exporter and timm
@@ -68,3 +71,40 @@ def test_the_graph_is_one_file_without_traces_of_this_machine(graph: Path) -> No
     assert [output.name for output in model.graph.output] == list(OUTPUT_NAMES)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param  # the batch is free
     assert b".py" not in model.SerializeToString()
+
+
+@pytest.mark.parametrize("side", [64, 160, 256, 320])
+def test_a_classifier_is_trained_on_the_lung_channel_that_the_graph_computes(tmp_path: Path, side: int) -> None:
+    torch.manual_seed(0)
+    lungs = LungNet(LungArchitecture(depth=3, widths=(8, 8, 8))).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (1024, 1024), dtype=np.uint8)
+    pixels[:512] //= 4
+    crop = np.array([getattr(Crop(0, 0, 1024, 1024, 0, 0, 1024, 1024), field.name) for field in fields(Crop)])
+    np.savez(tmp_path / "kept.npz", pixels=pixels, crop=crop, sha256=np.array("0" * 64))
+
+    member = Keeping()
+    graph = Fused(lungs, [], side=side)
+    graph.members.append(member)
+    with torch.inference_mode(), pytest.raises(Kept):
+        graph(torch.from_numpy(pixels)[None, None].float() / 255)
+    assert member.channels is not None
+    trained_on = lung_channel(lungs, [tmp_path / "kept.npz"], side).float() / 255
+    torch.testing.assert_close(member.channels[:, 1:], trained_on, atol=1.01 / 255, rtol=0)  # kept as uint8
+    assert float(trained_on.max() - trained_on.min()) > 0.05
+
+
+class Kept(Exception):
+    """Raised once the channels are known: what a member would answer does not matter."""
+
+
+class Keeping(Classifier):
+    """Stands where a member stands, and keeps what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(ClassifierArchitecture("tiny", "resnet18", (8, 8, 16, 16), 64))
+        self.channels: torch.Tensor | None = None
+        self.backbone.register_forward_pre_hook(self._keep)
+
+    def _keep(self, module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        self.channels = arguments[0]
+        raise Kept

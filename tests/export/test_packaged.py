@@ -8,6 +8,7 @@ import pydicom
 import pytest
 
 from edge.bundle import PACKAGED_FOLDER, Bundle, read_bundle
+from edge.known_answer import SCORE_TOLERANCE
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom
 from edge.values import case_id_of
@@ -40,6 +41,12 @@ def test_three_golden_cases_one_of_them_monochrome1(bundle: Bundle) -> None:
     found = [pydicom.dcmread(io.BytesIO(case.content)).PhotometricInterpretation for case in cases]
     assert sorted(found) == ["MONOCHROME1", "MONOCHROME2", "MONOCHROME2"]
     assert all(set(case.expected) == set(bundle.manifest.precisions) for case in cases)
+
+
+def test_no_constant_network_gives_the_golden_answers(bundle: Bundle) -> None:
+    for precision in bundle.manifest.precisions:
+        scores = [case.expected[precision]["score"] for case in bundle.golden_cases()]
+        assert max(scores) - min(scores) > 2 * SCORE_TOLERANCE[precision], precision
 
 
 def test_no_trace_of_the_machine_that_made_it(bundle: Bundle) -> None:

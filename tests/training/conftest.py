@@ -3,8 +3,15 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from training.phantoms import write_training_set
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """On a busy machine torch's threads wait for each other: tiny networks take several times as long with two."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

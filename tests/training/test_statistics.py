@@ -36,5 +36,11 @@ def test_wilson_interval_as_published() -> None:
     assert (round(interval.low, 4), round(interval.high, 4)) == (0.2553, 0.3662)
 
 
+def test_youden_point_of_a_set_made_by_hand() -> None:
+    """At 0.45: sensitivity 3/4, specificity 3/3, the greatest sum; the mean score, 0.5, would lose one of them."""
+    scores = [0.1, 0.2, 0.4, 0.3, 0.5, 0.9, 0.95]
+    assert youden_point(scores, [False, False, False, True, True, True, True]) == pytest.approx(0.45)
+
+
 def test_youden_point_lies_between_separated_scores() -> None:
     assert 0.3 < youden_point([0.1, 0.3, 0.8, 0.9], [False, False, True, True]) < 0.8

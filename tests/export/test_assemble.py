@@ -1,0 +1,232 @@
+"""A few phantoms to a finished bundle, by the commands that people type; what it holds is worked out again here."""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click import Command
+from click.testing import CliRunner, Result
+
+from calib.cli import calibrate
+from edge.bundle import Bundle, open_bundle
+from edge.errors import UsageError
+from edge.values import case_id_of
+from export.assemble import GATE_MARGIN, spread
+from export.card import first_line
+from export.cli import assemble_command, export, finish_command
+from training.cli import evaluate, train
+from training.manifest import Row, of_split, read_manifest
+from training.phantoms import write_training_set
+from training.scorers import EngineAnswer, ask_engine
+from training.statistics import youden_point
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch, its exporter, onnxruntime and kornia
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
+]
+
+
+def run(command: Command, *arguments: object) -> str:
+    finished = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert finished.exit_code == 0, finished.output
+    return finished.stdout
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the commands left behind."""
+
+    folder: Path
+    manifest: Path
+
+    @property
+    def weights(self) -> tuple[object, ...]:
+        return "--lungs", self.folder / "lungs/best", "--member", self.folder / "chest/best"
+
+    @property
+    def cache(self) -> tuple[object, ...]:
+        return "--cache", self.folder / "arrays"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    """Smoke-trained networks, their graphs, and the bundle made of them."""
+    folder = tmp_path_factory.mktemp("work")
+    counts = {"train": 6, "val": 4, "test": 4}
+    made = Work(folder, write_training_set(folder / "phantoms", counts, longest_side=256))
+    smoke = ("--preset", "smoke", "--manifest", made.manifest, *made.cache)
+    run(train, "--network", "lungs", *smoke, "--out", folder / "lungs")
+    run(train, "--network", "classifier", *smoke, *made.weights[:2], "--out", folder / "chest")
+    run(export, *made.weights, "--out", folder / "graphs/model.fp32.onnx")
+    graphs = ("--fp32", folder / "graphs/model.fp32.onnx", "--int8", folder / "graphs/model.int8.onnx")
+    (folder / "parity.json").write_text(run(calibrate, *graphs, "--manifest", made.manifest, *made.cache))
+    told = run(
+        assemble_command, "--recipe", "phantom", "--graphs", folder / "graphs", *made.weights,
+        "--manifest", made.manifest, "--out", folder / "bundle",
+    )  # fmt: skip
+    measure = ("--manifest", made.manifest, "--split", "test", "--bundle", folder / "bundle")
+    (folder / "metrics.json").write_text(run(evaluate, *measure, "--shortcuts"))
+    (folder / "lungs.json").write_text(run(evaluate, *measure, "--lung-masks"))
+    (folder / "commands.txt").write_text("make it\n")
+    finished = run(
+        finish_command, folder / "bundle", "--metrics", folder / "metrics.json", "--dice", folder / "lungs.json",
+        "--parity", folder / "parity.json", "--commands", folder / "commands.txt",
+    )  # fmt: skip
+    assert json.loads(told)["id"] != json.loads(finished)["id"] == open_bundle(str(folder / "bundle")).id
+    return made
+
+
+@pytest.fixture(scope="module")
+def bundle(work: Work) -> Bundle:
+    return open_bundle(str(work.folder / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def rows(work: Work) -> tuple[Row, ...]:
+    return tuple(row for row in read_manifest(work.manifest) if row.split in ("train", "val"))
+
+
+@pytest.fixture(scope="module")
+def answers(bundle: Bundle, rows: tuple[Row, ...]) -> dict[str, dict[Path, EngineAnswer]]:
+    """Per precision, of the train and val rows."""
+    paths = [row.path for row in rows]
+    return {
+        precision: {answer.path: answer for answer in ask_engine(bundle, precision, paths)}
+        for precision in bundle.manifest.precisions
+    }
+
+
+def test_the_gate_lets_the_radiographs_pass_that_it_was_drawn_from(
+    bundle: Bundle, answers: dict[str, dict[Path, EngineAnswer]]
+) -> None:
+    fractions = []
+    for answer in answers["int8"].values():
+        crop = answer.model_input.crop
+        inside = np.zeros((1024, 1024), bool)
+        inside[crop.model_top : crop.model_top + crop.model_height,
+               crop.model_left : crop.model_left + crop.model_width] = True  # fmt: skip
+        lungs = answer.prediction.lung_mask.reshape(256, 256).repeat(4, axis=0).repeat(4, axis=1) > 0.5
+        fractions.append(lungs[inside].mean())
+    low, high = np.percentile(fractions, [0.2, 99.8])
+    limits = bundle.manifest.lung_limits
+    assert limits.margin == GATE_MARGIN
+    assert limits.low == pytest.approx(math.floor(low * 100) / 100, abs=0.011)  # the gate counts at 256 pixels
+    assert limits.high == pytest.approx(math.ceil(high * 100) / 100, abs=0.011)
+
+
+def test_the_operating_point_is_set_on_the_validation_rows_of_each_precision(
+    bundle: Bundle, rows: tuple[Row, ...], answers: dict[str, dict[Path, EngineAnswer]]
+) -> None:
+    held = of_split(rows, "val")
+    for precision, found in answers.items():
+        scores = [found[row.path].prediction.score for row in held]
+        expected = youden_point(scores, [row.label == "covid" for row in held])
+        assert bundle.manifest.operating_points[precision] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_reference_set_is_the_train_rows_as_int8_answers(
+    bundle: Bundle, rows: tuple[Row, ...], answers: dict[str, dict[Path, EngineAnswer]]
+) -> None:
+    reference, training = bundle.reference(), of_split(rows, "train")
+    assert reference.case_ids == tuple(
+        case_id_of(hashlib.sha256(row.path.read_bytes()).hexdigest()) for row in training
+    )
+    assert reference.labels == tuple(row.label for row in training)
+    assert reference.origins == tuple(row.columns["origin"] for row in training)
+    expected = [answers["int8"][row.path].prediction for row in training]
+    np.testing.assert_allclose(reference.scores, [prediction.score for prediction in expected], atol=1e-6)
+    np.testing.assert_allclose(reference.embeddings, [prediction.embedding for prediction in expected], atol=1e-5)
+
+
+def test_golden_cases_are_the_lowest_the_highest_and_the_one_between(bundle: Bundle) -> None:
+    lowest, highest, middle = (case.expected["int8"]["score"] for case in bundle.golden_cases())
+    assert lowest < middle < highest
+    assert spread([0.5, 0.9, 0.1, 0.55, 0.2, 0.8]) == (2, 1, 0)
+    assert sorted(spread([0.5, 0.5, 0.5])) == [0, 1, 2]  # three cases even of a network that answers one half to all
+
+
+def test_the_card_states_what_was_measured(work: Work, bundle: Bundle) -> None:
+    card = bundle.files["MODEL_CARD.md"].decode()
+    metrics = json.loads((work.folder / "metrics.json").read_text())
+    assert bundle.manifest.metrics == metrics
+    assert card.splitlines()[0] == first_line(metrics)
+    figures = metrics["test"]
+    assert figures["n_covid"] + figures["n_other"] + figures["n_refused"] == 4
+    dice = json.loads((work.folder / "lungs.json").read_text())["test"]
+    assert (dice["n"], dice["n_radiographs"], dice["n_refused"]) == (4, 4, 0)
+    assert f"| test | {dice['median']:.3f} | {dice['tenth_percentile']:.3f} | 4 | 4 | 0 |" in card
+    assert "- lungs: 6 train and 4 val rows of manifest.csv, preset smoke, seed 0." in card
+
+
+# What does not belong together is refused before anything is written.
+
+
+def told(command: Command, *arguments: object) -> str:
+    finished: Result = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    assert isinstance(finished.exception, UsageError), finished.output or finished.exception
+    return str(finished.exception)
+
+
+def with_record(work: Work, folder: Path, name: str, **changes: str) -> Path:
+    """A copy of a checkpoint whose record says something else."""
+    (folder / name).mkdir()
+    for suffix in (".json", ".safetensors"):
+        (folder / name / f"best{suffix}").write_bytes((work.folder / name / f"best{suffix}").read_bytes())
+    record = json.loads((folder / name / "best.json").read_text())
+    (folder / name / "best.json").write_text(json.dumps({**record, **changes}))
+    return folder / name / "best"
+
+
+def test_networks_of_two_preprocessings_make_no_graph(work: Work, tmp_path: Path) -> None:
+    lungs = with_record(work, tmp_path, "lungs", preprocessing_digest="0" * 64)
+    asked = ("--lungs", lungs, *work.weights[2:], "--out", tmp_path / "model.fp32.onnx")
+    assert "chest/best was trained with preprocessing" in told(export, *asked)
+
+
+def test_a_classifier_goes_only_with_its_own_lung_network(work: Work, tmp_path: Path) -> None:
+    member = with_record(work, tmp_path, "chest", lungs_sha256="0" * 64)
+    asked = (*work.weights[:2], "--member", member)
+    assert "other lung weights than lungs/best" in told(export, *asked, "--out", tmp_path / "model.fp32.onnx")
+    into = ("--graphs", work.folder / "graphs", "--manifest", work.manifest, "--out", tmp_path / "bundle")
+    assert "other lung weights than lungs/best" in told(assemble_command, "--recipe", "phantom", *asked, *into)
+
+
+def test_a_recipe_of_another_framing_is_refused(work: Work, tmp_path: Path) -> None:
+    into = ("--graphs", work.folder / "graphs", "--manifest", work.manifest, "--out", tmp_path / "bundle")
+    assert "chest/best was trained with preprocessing" in told(
+        assemble_command, "--recipe", "research", *work.weights, *into
+    )
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_an_operating_point_needs_validation_rows_of_both_labels(work: Work, tmp_path: Path) -> None:
+    manifest = work.manifest.with_name("one-label.csv")
+    lines = work.manifest.read_text().splitlines(keepends=True)
+    into = ("--graphs", work.folder / "graphs", "--manifest", manifest, "--out", tmp_path / "bundle")
+    asked = ("--recipe", "phantom", *work.weights, *into)
+    manifest.write_text("".join(line for line in lines if ",covid,val," not in line))
+    assert "val rows of both labels" in told(assemble_command, *asked)
+    # Without splits the reference rows are drawn as `train` draws; of so few patients none is held out.
+    manifest.write_text("".join(lines[:5]).replace(",train,", ",,"))
+    assert "val rows of both labels" in told(assemble_command, *asked)
+    manifest.write_text("".join(line for line in lines if ",train," not in line))
+    assert "no train row" in told(assemble_command, *asked)
+
+
+def test_calibration_without_labels_to_compare_by_knows_no_auc(work: Work, tmp_path: Path) -> None:
+    """The first manifest has no val row; the labels of the second are of another task."""
+    first = work.manifest.with_name("train-only.csv")
+    lines = work.manifest.read_text().splitlines(keepends=True)
+    first.write_text("".join(line for line in lines if ",val," not in line))
+    fp32, int8 = work.folder / "graphs/model.fp32.onnx", tmp_path / "model.int8.onnx"
+    asked = ("--fp32", fp32, "--int8", int8, "--count", 1, *work.cache)
+    parity = json.loads(run(calibrate, *asked, "--manifest", first, "--manifest", work.manifest))
+    assert (parity["radiographs"], parity["auc_before"], parity["auc_after"]) == (4, None, None)
+    int8.unlink()
+    assert "no val row" in told(calibrate, *asked, "--manifest", first)
+    assert not int8.exists()
