@@ -27,7 +27,7 @@ PACKAGED_FOLDER = Path(__file__).parent / "bundles"
 # The bundles that come with the program, by their id: a changed file there is refused like any other.
 PACKAGED_IDS = {
     "phantom": "0e9aae5a917495f3380113e8130746eaa6a2d184a2739f67b6450e3ed5015457",
-    "research": "bd3e02121b1da7ca6cbccc350c8d5e408254e03fd84ced161ec2dd4c3592cac1",
+    "research": "9bcf5848f20bbd2ac008300206ec96dbfeca985445d086be0be116bf32563342",
 }
 
 
