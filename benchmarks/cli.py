@@ -42,6 +42,8 @@ def bench(
 
     Example: edge-cxr bench --bundle research --runs 40
     """
+    if output is not None and not output.parent.is_dir():
+        raise click.UsageError(f"--output {output} lies in no folder; create {output.parent} first")
     settings = resolve(options, os.environ, config).config
     with tempfile.TemporaryDirectory() as scratch, Progress(console=Console(stderr=True), transient=True) as progress:
         radiographs = existing(files) if files else write_phantoms(Path(scratch))

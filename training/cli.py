@@ -52,6 +52,11 @@ def train(
     lungs_path: Path | None, init: Path | None, permitted_only: bool, leave_out_refused: bool, seed: int,
 ) -> None:  # fmt: skip
     """Train one network from a manifest of radiographs."""
+    known = lungs.PRESETS if network == "lungs" else classify.PRESETS
+    if preset not in known:
+        raise click.UsageError(
+            f"--preset {preset} is not for --network {network}; use one of {', '.join(sorted(known))}"
+        )
     rows = read_manifest(manifest, labels=None if network == "lungs" else labels, permitted_only=permitted_only)
     rows = hold_out(rows, shares=options.HELD_OUT, seed=seed)
     splits = [require_split(manifest, rows, split) for split in ("train", "val")]

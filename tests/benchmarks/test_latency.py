@@ -38,12 +38,18 @@ def test_json_with_machine_versions_and_every_stage(bundle: Path, tmp_path: Path
     assert [latency["stage"] for latency in document["latencies"]] == [*STAGES, TOTAL]
     assert {latency["count"] for latency in document["latencies"]} == {4}
     means = {latency["stage"]: latency["mean"] for latency in document["latencies"]}
-    assert means[TOTAL] > sum(means[stage] for stage in STAGES) + 20e-6  # opening, hashing and handing over take longer
+    assert means[TOTAL] > 1.0001 * sum(means[stage] for stage in STAGES)  # opening, hashing and handing over add to it
     assert document["machine"]["cores"] >= 1
     assert document["machine"]["versions"]["openvino"]
     assert document["engine"]["precision"] == "fp32"
     table = CliRunner().invoke(main, [*arguments[:-1]], catch_exceptions=False).stdout
     assert all(stage in table for stage in (*STAGES, TOTAL))
+
+
+def test_a_place_for_the_output_is_looked_for_before_anything_is_measured(bundle: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["bench", "--bundle", str(bundle), "--output", str(tmp_path / "no" / "bench.json")])
+    assert done.exit_code == 2
+    assert "lies in no folder; create" in done.stderr
 
 
 def test_a_refused_file_is_an_error(bundle: Path, tmp_path: Path) -> None:

@@ -55,6 +55,13 @@ def told(finished: Result) -> str:
     return str(finished.exception)
 
 
+def test_a_preset_of_the_other_network_is_refused(phantom_manifest: Path, tmp_path: Path) -> None:
+    wrong = ("--network", "lungs", "--preset", "scratch", "--out", str(tmp_path / "lungs"))
+    refused = invoke_train(phantom_manifest, tmp_path, *wrong)
+    assert refused.exit_code == 2
+    assert "--preset scratch is not for --network lungs; use one of lungs, lungs-coarse" in refused.output
+
+
 def test_both_networks_train_and_answer(phantom_manifest: Path, tmp_path: Path) -> None:
     lungs = run_train(phantom_manifest, tmp_path, "--network", "lungs", "--out", str(tmp_path / "lungs"))["checkpoint"]
     out = tmp_path / "chest"
