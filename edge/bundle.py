@@ -26,7 +26,7 @@ GOLDEN_QUANTITIES = ("score", "lung_fraction")
 PACKAGED_FOLDER = Path(__file__).parent / "bundles"
 # The bundles that come with the program, by their id: a changed file there is refused like any other.
 PACKAGED_IDS = {
-    "phantom": "0e9aae5a917495f3380113e8130746eaa6a2d184a2739f67b6450e3ed5015457",
+    "phantom": "a64c2ad4ab33e975c8ead09480933525e0979aeeec9b95ad39a4639ccb468781",
     "research": "9bcf5848f20bbd2ac008300206ec96dbfeca985445d086be0be116bf32563342",
 }
 
