@@ -226,14 +226,14 @@ def test_a_file_made_in_full_size_by_a_writer_that_stalls_is_waited_for(tmp_path
     """No close event comes from a share or a writer that holds it open: standing still for two looks proves nothing."""
     with (tmp_path / "file").open("wb") as opened:
         opened.truncate(20)
-        inbox = Inbox(tmp_path, nothing_known, look_s=LOOK_S, still_s=0.6, scan_s=SCAN_S)
+        inbox = Inbox(tmp_path, nothing_known, look_s=LOOK_S, still_s=3.0, scan_s=SCAN_S)
         started = Watcher(inbox)
-        thread = threading.Thread(target=started.run)
+        thread = threading.Thread(target=started.run, daemon=True)  # a failure must not hang the run
         thread.start()
-        assert started.nothing_for(0.3)
+        assert started.nothing_for(1.5)
         opened.write(b"x" * 10)
         opened.flush()
-        assert started.nothing_for(0.4)  # it changed: its time begins anew
+        assert started.nothing_for(2.0)  # it changed: its time begins anew
     started.next()
     started.stop.set()
     thread.join(PATIENCE_S)
