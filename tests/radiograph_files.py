@@ -12,7 +12,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_encoder
 
+from edge.imaging.read import read
 from edge.phantom import render
+from edge.values import Radiograph
 
 PATIENT = "CANARY^PATIENT"
 NATIVE = (
@@ -130,3 +132,13 @@ def chest_file(stored: np.ndarray, syntax: uid.UID, *, bits_stored: int = 12, **
     dataset = chest(stored, bits_stored=bits_stored, **elements)
     encode = (LOSSLESS | LOSSY).get(syntax)
     return dicom_file(dataset, syntax) if encode is None else encapsulated_file(dataset, syntax, encode(dataset))
+
+
+def code(meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeMeaning = meaning
+    return item
+
+
+def radiograph_of(stored: np.ndarray, *, bits_stored: int = 12, **elements: object) -> Radiograph:
+    return read(dicom_file(chest(stored, bits_stored=bits_stored, **elements)))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset, Sequence, uid
-from radiograph_files import chest, dicom_file, phantom_pixels
+from radiograph_files import chest, dicom_file, phantom_pixels, radiograph_of
 
 from edge.errors import (
     Truncated,
@@ -19,10 +19,6 @@ from edge.values import Radiograph
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 CHEST = phantom_pixels()
-
-
-def radiograph_of(stored: np.ndarray, *, bits_stored: int = 12, **elements: object) -> Radiograph:
-    return read(dicom_file(chest(stored, bits_stored=bits_stored, **elements)))
 
 
 def stretched(values: np.ndarray) -> np.ndarray:

@@ -4,30 +4,18 @@ import hmac
 import logging
 from dataclasses import asdict
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset, uid
-from radiograph_files import chest, dicom_file, encapsulated_file, phantom_pixels
+from radiograph_files import chest, code, dicom_file, encapsulated_file, phantom_pixels
 
 from edge.errors import (
     RadiographError,
 )
 from edge.imaging.read import read
-from edge.values import Radiograph
 
 CHEST = phantom_pixels()
-
-
-def code(meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeMeaning = meaning
-    return item
-
-
-def radiograph_of(stored: np.ndarray, *, bits_stored: int = 12, **elements: object) -> Radiograph:
-    return read(dicom_file(chest(stored, bits_stored=bits_stored, **elements)))
 
 
 CANARIES = {

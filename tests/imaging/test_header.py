@@ -1,9 +1,8 @@
 """What a DICOM header alone says: which radiographs it rules out, view, age."""
 
-import numpy as np
 import pytest
-from pydicom import Dataset, Sequence, uid
-from radiograph_files import chest, dicom_file, phantom_pixels
+from pydicom import Sequence, uid
+from radiograph_files import chest, code, dicom_file, phantom_pixels, radiograph_of
 
 from edge.errors import (
     NoPixels,
@@ -15,19 +14,8 @@ from edge.errors import (
     UnsupportedSyntax,
 )
 from edge.imaging.read import MAX_PIXELS, read
-from edge.values import Radiograph
 
 CHEST = phantom_pixels()
-
-
-def code(meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeMeaning = meaning
-    return item
-
-
-def radiograph_of(stored: np.ndarray, *, bits_stored: int = 12, **elements: object) -> Radiograph:
-    return read(dicom_file(chest(stored, bits_stored=bits_stored, **elements)))
 
 
 @pytest.mark.parametrize("modality", ["CR", "DX", "DR", "RG", "cr"])
