@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -43,6 +43,28 @@ def seen(tmp_path: Path, name: str) -> Sighting:
     return sighting_of(tmp_path / name)
 
 
+def writing(
+    pipeline: Pipeline,
+    ledger: Ledger,
+    folder: Path,
+    *,
+    finished: Callable[[Report], None] = lambda report: None,
+    put_away: Callable[[], None] = lambda: None,
+    in_flight: set[str] | None = None,
+    recorded: "SimpleQueue[EarlierCase] | None" = None,
+) -> Write:
+    return Write(
+        pipeline,
+        ledger,
+        folder / "results",
+        lambda sighting, case: put_away(),
+        Metrics(),
+        lambda sighting, report: finished(report),
+        in_flight=set() if in_flight is None else in_flight,
+        recorded=recorded,
+    )
+
+
 @pytest.mark.parametrize(("pixels", "reason"), [("one", "duplicate"), ("two", "conflict")])
 def test_twins_that_were_scored_side_by_side_still_give_one_score(
     pipeline: Pipeline, ledger: Ledger, tmp_path: Path, pixels: str, reason: str
@@ -50,16 +72,7 @@ def test_twins_that_were_scored_side_by_side_still_give_one_score(
     """Score saw neither in the ledger; Write is the last to look, and keeps the second out of the index too."""
     finished: list[Report] = []
     recorded: SimpleQueue[EarlierCase] = SimpleQueue()
-    write = Write(
-        pipeline,
-        ledger,
-        tmp_path / "results",
-        lambda sighting, case: None,
-        Metrics(),
-        lambda sighting, report: finished.append(report),
-        in_flight={sha(1), sha(2)},
-        recorded=recorded,
-    )
+    write = writing(pipeline, ledger, tmp_path, finished=finished.append, recorded=recorded)
     for number, shown in ((1, "one"), (2, pixels)):
         report = scored(number, instance="i", pixels=shown)
         write(Taken(seen(tmp_path, f"{number}.dcm"), 0.0, report=report))
@@ -75,16 +88,7 @@ def test_twins_that_a_gate_refused_side_by_side_are_known_as_twins(
     pipeline: Pipeline, ledger: Ledger, tmp_path: Path, pixels: str, reason: str
 ) -> None:
     finished: list[Report] = []
-    write = Write(
-        pipeline,
-        ledger,
-        tmp_path / "results",
-        lambda sighting, case: None,
-        Metrics(),
-        lambda sighting, report: finished.append(report),
-        in_flight=set(),
-        recorded=None,
-    )
+    write = writing(pipeline, ledger, tmp_path, finished=finished.append)
     for number, shown in ((1, "one"), (2, pixels)):
         report = replace(gated(number), source=source(number, instance="i", pixels=shown))
         write(Taken(seen(tmp_path, f"{number}.dcm"), 0.0, report=report))
@@ -97,16 +101,11 @@ def test_a_digest_leaves_flight_only_after_its_input_is_put_away(
     """Otherwise a copy that arrives in between would be put away at the same time by another thread."""
     in_flight = {sha(1)}
     seen_in_flight: list[bool] = []
-    write = Write(
-        pipeline,
-        ledger,
-        tmp_path / "results",
-        lambda sighting, case: seen_in_flight.append(sha(1) in in_flight),
-        Metrics(),
-        lambda sighting, report: None,
-        in_flight=in_flight,
-        recorded=None,
-    )
+
+    def look() -> None:
+        seen_in_flight.append(sha(1) in in_flight)
+
+    write = writing(pipeline, ledger, tmp_path, put_away=look, in_flight=in_flight)
     write(Taken(seen(tmp_path, "1.dcm"), 0.0, report=scored(1)))
     assert seen_in_flight == [True]
     assert in_flight == set()
