@@ -13,7 +13,9 @@ from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from training import options
 from training.arrays import readable, standardise
-from training.manifest import Row, hold_out, of_split, read_manifest
+from training.manifest import of_split, read_manifest
+from training.row import Row
+from training.splits import hold_out
 
 
 @click.command(epilog="Example: edge-cxr calibrate --fp32 model.fp32.onnx --int8 model.int8.onnx --manifest covid.csv")

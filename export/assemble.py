@@ -25,7 +25,7 @@ from edge.values import case_id_of
 from export.bundle_writer import BundleContent, read_content, write_manifest
 from export.recipes import Recipe
 from training.arrays import progress
-from training.manifest import Row
+from training.row import Row
 from training.scorers import EngineAnswer, ask_engine
 from training.statistics import youden_point
 

@@ -16,8 +16,9 @@ from export.fused import Fused
 from export.graph import write_graph
 from export.recipes import RECIPES
 from training import options
-from training.manifest import hold_out, of_split, read_manifest, require_split
+from training.manifest import of_split, read_manifest, require_split
 from training.model import load_classifier, load_lungs, read_record, require_pair, require_preprocessing
+from training.splits import hold_out
 
 
 @click.command(epilog="Example: edge-cxr export --lungs work/lungs/best --member work/chest/best --out model.fp32.onnx")

@@ -25,8 +25,8 @@ from edge.errors import RadiographError, UsageError
 from edge.imaging.preprocess import Preprocessing, preprocess
 from edge.imaging.read import read
 from edge.values import Crop
-from training.manifest import Row
 from training.model import reduce_to
+from training.row import Row
 
 _Item = TypeVar("_Item")
 _Job = TypeVar("_Job")

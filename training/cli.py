@@ -18,9 +18,11 @@ from edge.imaging.preprocess import Preprocessing
 from training import classify, lungs, options
 from training.arrays import load_pixels, readable, standardise
 from training.evaluate import Scored, Scorer, known_sizes, score_rows, shortcut_figures, split_figures, write_scores
-from training.manifest import Row, hold_out, of_split, read_manifest, require_split
+from training.manifest import of_split, read_manifest, require_split
 from training.model import load_lungs, require_pair, require_preprocessing, weights_sha256
+from training.row import Row
 from training.scorers import box_scorer, dice_figures, size_only, torch_scorer
+from training.splits import hold_out
 
 _Readable = tuple[tuple[Row, ...], tuple[Path, ...]]  # rows and their arrays
 PRESETS = sorted({*lungs.PRESETS, *classify.PRESETS})

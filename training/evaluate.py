@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from edge.errors import UsageError
 from training.arrays import progress
-from training.manifest import Row
+from training.row import Row
 from training.statistics import Interval, Proportion, auc_interval
 
 SHORTCUTS = ("width", "aspect", "view")

@@ -15,8 +15,8 @@ from edge.imaging.preprocess import Preprocessing
 from training.arrays import IGNORE, load, load_mask, progress, reduce_pixels
 from training.augment import Augmentation, Augmenter
 from training.fit import Say, Schedule, Task, fit
-from training.manifest import Row
 from training.model import LungArchitecture, LungNet, initialise, reduce_to
+from training.row import Row
 
 
 @dataclass(frozen=True)

@@ -7,58 +7,18 @@ Reading pixels is in arrays.py.
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from random import Random
 from types import MappingProxyType
 
 from edge.errors import UsageError
 from training.licence import permits_sharing
+from training.row import Row
+from training.splits import clusters_of, first_with_split
 
 LABELS = ("other", "covid")
-TRAINING_SPLITS = frozenset({"train", "val"})
 FAULTS_SHOWN = 20
-_Cluster = tuple[str, str]  # kind and name: a group, or a patient who is in none
 _Fault = tuple[int, str]  # line, and what is wrong there
-
-
-@dataclass(frozen=True)
-class Row:
-    """One radiograph of a manifest.
-
-    line: line in the CSV, 1 is the header. columns: every column as it stood. annotator: of the lung mask, else "".
-    """
-
-    line: int
-    path: Path
-    patient_id: str
-    label: str
-    split: str
-    view: str
-    annotator: str
-    mask_path: Path | None
-    columns: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def group_id(self) -> str:
-        """Patients of one case or household; "" where none is known."""
-        return self.columns.get("group_id", "")
-
-    @property
-    def licence(self) -> str:
-        """The radiograph's own licence; a lung manifest also names the mask's, which stands in `licence` there."""
-        return self.columns.get("image_licence", self.columns.get("licence", ""))
-
-    @property
-    def checked(self) -> bool:
-        """Whether the row is trained on or measured by: only those need a label and one split per patient."""
-        return self.split in TRAINING_SPLITS or self.split.startswith("test")
-
-    @property
-    def counted(self) -> bool:
-        """Whether it is checked, or will be once a split is drawn for it."""
-        return self.checked or not self.split
 
 
 def read_manifest(
@@ -119,57 +79,6 @@ def require_split(manifest: Path, rows: Sequence[Row], split: str) -> tuple[Row,
     return found
 
 
-def hold_out(rows: Sequence[Row], *, shares: Mapping[str, float], seed: int) -> tuple[Row, ...]:
-    """Rows without a split get one, cluster by cluster: `shares` as {"val": 0.1, "test": 0.15}, the rest is train.
-
-    A cluster is a patient, or all who share a group; one that has a split already keeps it. Clusters are drawn within
-    each label (of their first row), so that every split has both.
-    """
-    counted = [row for row in rows if row.counted]
-    clusters = _clusters(counted)
-    labels: dict[_Cluster, str] = {}
-    for row in counted:
-        labels.setdefault(clusters[row.patient_id], row.label)
-    chosen = {cluster: row.split for cluster, row in _first_with_split(counted, clusters).items()}
-    undrawn = labels.keys() - chosen.keys()
-    for label in sorted({labels[cluster] for cluster in undrawn}):
-        drawn = sorted(cluster for cluster in undrawn if labels[cluster] == label)
-        Random(f"{seed}:{label}").shuffle(drawn)
-        start = 0.0
-        for split, share in shares.items():
-            for cluster in drawn[round(start * len(drawn)) : round((start + share) * len(drawn))]:
-                chosen[cluster] = split
-            start += share
-    return tuple(
-        row if row.split else replace(row, split=chosen.get(clusters[row.patient_id], "train")) for row in rows
-    )
-
-
-def _clusters(rows: Sequence[Row]) -> dict[str, _Cluster]:
-    """patient_id -> its cluster: all who share a group with it, also by way of others."""
-    least: dict[_Cluster, _Cluster] = {}
-
-    def root(name: _Cluster) -> _Cluster:
-        while least.setdefault(name, name) != name:
-            name = least[name]
-        return name
-
-    for row in rows:
-        patient = root(("patient", row.patient_id))
-        if row.group_id:
-            group = root(("group", row.group_id))
-            least[max(patient, group)] = min(patient, group)  # the least, so that the order of rows does not matter
-    return {row.patient_id: root(("patient", row.patient_id)) for row in rows}
-
-
-def _first_with_split(counted: Sequence[Row], clusters: Mapping[str, _Cluster]) -> dict[_Cluster, Row]:
-    first: dict[_Cluster, Row] = {}
-    for row in counted:
-        if row.split:
-            first.setdefault(clusters[row.patient_id], row)
-    return first
-
-
 def _row(manifest: Path, line: int, columns: dict[str, str]) -> Row:
     values = {name: (value or "").strip() for name, value in columns.items() if name}
     mask_path = values.get("mask_path")
@@ -226,8 +135,8 @@ def _label_faults(rows: Sequence[Row], labels: Sequence[str]) -> Iterator[_Fault
 def _leaks(rows: Sequence[Row]) -> Iterator[_Fault]:
     """A cluster belongs to one of train, val and test, and so do equal files; the several test splits may share one."""
     counted = [row for row in rows if row.counted]
-    clusters = _clusters(counted)
-    first = _first_with_split(counted, clusters)
+    clusters = clusters_of(counted)
+    first = first_with_split(counted, clusters)
     for row in counted:
         earlier = first.get(clusters[row.patient_id], row)
         if row.split and earlier.split[:4] != row.split[:4]:

@@ -20,8 +20,8 @@ from edge.values import ModelInput, Prediction, Source
 from training.arrays import load_mask
 from training.evaluate import Answer, Scorer
 from training.lungs import dice
-from training.manifest import Row
 from training.model import channels_of, load_classifier, load_lungs, reduce_to
+from training.row import Row
 
 
 @dataclass(frozen=True)

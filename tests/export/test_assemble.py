@@ -19,8 +19,9 @@ from export.assemble import GATE_MARGIN, spread
 from export.card import first_line
 from export.cli import assemble_command, export, finish_command
 from training.cli import evaluate, train
-from training.manifest import Row, of_split, read_manifest
+from training.manifest import of_split, read_manifest
 from training.phantoms import write_training_set
+from training.row import Row
 from training.scorers import EngineAnswer, ask_engine
 from training.statistics import youden_point
 

@@ -6,7 +6,7 @@ import pytest
 
 from edge.errors import UsageError
 from training.evaluate import Answer, Scored, known_sizes, shortcut_figures, split_figures
-from training.manifest import Row
+from training.row import Row
 from training.statistics import Proportion, auc_interval
 
 

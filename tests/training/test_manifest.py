@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import UsageError
-from training.manifest import FAULTS_SHOWN, Row, hold_out, read_manifest, require_split
+from training.manifest import FAULTS_SHOWN, read_manifest, require_split
+from training.row import Row
+from training.splits import hold_out
 
 HEADER = "path,patient_id,label,split,licence"
 GROUPED = "path,patient_id,group_id,label,split"

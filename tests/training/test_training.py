@@ -22,7 +22,7 @@ from training.classify import ClassifierExamples, ClassifierPreset, predict, tra
 from training.cli import evaluate, train
 from training.fit import Schedule, Task, fit
 from training.lungs import PRESETS, dice, lung_loss
-from training.manifest import Row, hold_out, of_split, read_manifest
+from training.manifest import of_split, read_manifest
 from training.model import (
     Classifier,
     ClassifierArchitecture,
@@ -33,6 +33,8 @@ from training.model import (
     weights_sha256,
 )
 from training.options import HELD_OUT
+from training.row import Row
+from training.splits import hold_out
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's and kornia's own
 TINY = LungArchitecture(depth=3, widths=(8, 8, 8))

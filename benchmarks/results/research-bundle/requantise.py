@@ -16,7 +16,8 @@ from onnx import numpy_helper
 from export.assemble import Radiographs, assemble
 from export.recipes import RESEARCH
 from training import options
-from training.manifest import hold_out, of_split, read_manifest
+from training.manifest import of_split, read_manifest
+from training.splits import hold_out
 
 DATA = Path("../shared/data")
 GATE_COUNT = 200
