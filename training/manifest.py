@@ -1,54 +1,57 @@
 """The training manifest: a CSV of radiographs, read to frozen rows and checked before any training starts.
 
 Columns are listed in the design ("Contract"): path, patient_id, label and optional ones; further columns are kept.
-Reading pixels is in arrays.py.
+What can be wrong with a row is in faults.py, reading pixels is in arrays.py.
 """
 
 import csv
-import hashlib
+import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from edge.errors import UsageError
+from training import faults
 from training.licence import permits_sharing
 from training.row import Row
-from training.splits import clusters_of, first_with_split
 
 LABELS = ("other", "covid")
 FAULTS_SHOWN = 20
-_Fault = tuple[int, str]  # line, and what is wrong there
 
 
 def read_manifest(
-    manifest: Path, *, labels: Sequence[str] | None = LABELS, permitted_only: bool = False, apart: bool = True
+    manifest: Path,
+    *,
+    labels: Sequence[str] | None = LABELS,
+    permitted_only: bool = False,
+    apart: bool = True,
+    both: bool = False,
 ) -> tuple[Row, ...]:
     """The rows in file order, checked. labels: (negative, positive), or None where labels do not matter.
 
     permitted_only: leave out rows whose licence forbids sharing the weights, before the checks.
     apart: check that train, val and test share no patient, group or file; where nothing is trained it may be waived.
+    both: check that the rows to train on hold both labels, and the val rows too; for whatever trains a classifier.
 
-    Raises UsageError for a missing column, or naming every line with a missing file, an unknown label, a duplicate row,
-    or a patient, group or file that could end in two of train, val and test.
+    Raises UsageError for a file that is no UTF-8 or no CSV, a column missing or named twice, no rows, or naming every
+    line with a missing file, a cell that cannot be read, an unknown label, a duplicate row, one label only, or a
+    patient, group or file that could end in two of train, val and test.
     """
-    with manifest.open(newline="", encoding="utf-8-sig") as text:
-        reader = csv.DictReader(text)
-        _require_columns(manifest, reader.fieldnames or (), labels)
-        rows = tuple(_row(manifest, reader.line_num, columns) for columns in reader)
-    if not rows:
+    rows, found = _read(manifest, labels)
+    if not rows and not found:
         raise UsageError(f"{manifest.name} has no rows; write one line per radiograph below the header")
     if permitted_only:
         rows = tuple(row for row in rows if permitted(row))
-    if not rows:
+    if not rows and not found:
         raise UsageError(f"{manifest.name} has no row whose licence permits sharing the weights; see column licence")
-    faults = [*_file_faults(rows), *_repetitions(rows)]
+    found += [*faults.of_files(rows), *faults.of_repetition(rows), *faults.of_cells(rows)]
     if labels is not None:
-        faults += _label_faults(rows, labels)
+        found += faults.of_labels(rows, labels, both=both)
     if apart:
-        faults += _leaks(rows)
-    if faults:
-        raise UsageError(_told(manifest, sorted(faults)))
+        found += faults.of_leaks(rows)
+    if found:
+        raise UsageError(_told(manifest, sorted(found)))
     return rows
 
 
@@ -79,8 +82,41 @@ def require_split(manifest: Path, rows: Sequence[Row], split: str) -> tuple[Row,
     return found
 
 
+def _read(manifest: Path, labels: Sequence[str] | None) -> tuple[tuple[Row, ...], list[faults.Fault]]:
+    """The rows, and the lines that are no rows because they hold more cells than the header. Blank lines are passed."""
+    reader = csv.DictReader(io.StringIO(_text(manifest), newline=""), restkey="", strict=True)
+    rows: list[Row] = []
+    found: list[faults.Fault] = []
+    try:
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        _require_columns(manifest, reader.fieldnames, labels)
+        for columns in reader:
+            spare = columns.pop("", None)
+            if isinstance(spare, list) and any(cell.strip() for cell in spare):
+                found.append((reader.line_num, "more cells than the header has; quote a cell that holds a comma"))
+            elif any(value and value.strip() for value in columns.values()):
+                rows.append(_row(manifest, reader.line_num, columns))
+    except csv.Error as fault:
+        raise UsageError(
+            f"{manifest.name} cannot be read as CSV after line {reader.line_num} ({fault}); look there for a quotation "
+            "mark that is not closed"
+        ) from fault
+    return tuple(rows), found
+
+
+def _text(manifest: Path) -> str:
+    content = manifest.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        line = content.count(b"\n", 0, fault.start) + 1
+        raise UsageError(
+            f"{manifest.name} is not UTF-8 (line {line}); save it as UTF-8, in a spreadsheet as 'CSV UTF-8'"
+        ) from fault
+
+
 def _row(manifest: Path, line: int, columns: dict[str, str]) -> Row:
-    values = {name: (value or "").strip() for name, value in columns.items() if name}
+    values = {name: (value or "").strip() for name, value in columns.items()}
     mask_path = values.get("mask_path")
     return Row(
         line=line,
@@ -100,65 +136,15 @@ def _require_columns(manifest: Path, present: Sequence[str], labels: Sequence[st
     missing = [name for name in required if name not in present]
     if missing:
         raise UsageError(
-            f"{manifest.name} has no column {', '.join(missing)}; its header must name {', '.join(required)}"
+            f"{manifest.name} has no column {', '.join(missing)}; its header must name {', '.join(required)}, "
+            "with commas between them"
         )
+    twice = sorted(name for name, count in Counter(present).items() if name and count > 1)
+    if twice:
+        raise UsageError(f"{manifest.name} names column {', '.join(twice)} twice; keep one, or rename the other")
 
 
-def _told(manifest: Path, faults: Sequence[_Fault]) -> str:
-    shown = "".join(f"\n  line {line}: {what}" for line, what in faults[:FAULTS_SHOWN])
-    more = f"\n  and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
-    return f"{manifest.name} is not used before this is mended ({len(faults)}):{shown}{more}"
-
-
-def _file_faults(rows: Sequence[Row]) -> Iterator[_Fault]:
-    for row in rows:
-        for path in (row.path, row.mask_path):
-            if path is not None and not path.is_file():
-                yield row.line, f"no such file {path.name}; paths are relative to the manifest's folder"
-
-
-def _repetitions(rows: Sequence[Row]) -> Iterator[_Fault]:
-    first: dict[tuple[Path, str], int] = {}
-    for row in rows:
-        earlier = first.setdefault((row.path, row.annotator), row.line)
-        if earlier != row.line:
-            yield row.line, f"{row.path.name} stands already on line {earlier}; keep one"
-
-
-def _label_faults(rows: Sequence[Row], labels: Sequence[str]) -> Iterator[_Fault]:
-    for row in rows:
-        if row.label not in labels and (row.label or row.counted):
-            what = f"label {row.label!r} is neither {labels[0]} nor {labels[1]}"
-            yield row.line, f"{what}; correct it or name the two labels with --labels"
-
-
-def _leaks(rows: Sequence[Row]) -> Iterator[_Fault]:
-    """A cluster belongs to one of train, val and test, and so do equal files; the several test splits may share one."""
-    counted = [row for row in rows if row.counted]
-    clusters = clusters_of(counted)
-    first = first_with_split(counted, clusters)
-    for row in counted:
-        earlier = first.get(clusters[row.patient_id], row)
-        if row.split and earlier.split[:4] != row.split[:4]:
-            who = "patient" if earlier.patient_id == row.patient_id else "group"
-            told = f"this {who} is in {row.split} and, on line {earlier.line}, in {earlier.split}"
-            yield row.line, f"{told}; put all radiographs of a {who} into one split"
-    for row, earlier in _equal_files(counted):
-        one, other = clusters[row.patient_id], clusters[earlier.patient_id]
-        splits = {first[cluster].split[:4] if cluster in first else "" for cluster in (one, other)}
-        if one != other and (len(splits) > 1 or "" in splits):
-            yield row.line, (f"{row.path.name} has the bytes of {earlier.path.name} on line {earlier.line}, of another "
-                             "patient; keep one, or put both into one split")  # fmt: skip
-
-
-def _equal_files(rows: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
-    """Rows whose file has the same bytes as an earlier row's, with that row. Only files of one size are read."""
-    sizes = {row.path: row.path.stat().st_size for row in rows if row.path.is_file()}
-    shared = Counter(sizes.values())
-    first: dict[str, Row] = {}
-    for row in rows:
-        if shared[sizes.get(row.path, -1)] > 1:
-            with row.path.open("rb") as file:
-                earlier = first.setdefault(hashlib.file_digest(file, "sha256").hexdigest(), row)
-            if earlier is not row:
-                yield row, earlier
+def _told(manifest: Path, found: Sequence[faults.Fault]) -> str:
+    shown = "".join(f"\n  line {line}: {what}" for line, what in found[:FAULTS_SHOWN])
+    more = f"\n  and {len(found) - FAULTS_SHOWN} more" if len(found) > FAULTS_SHOWN else ""
+    return f"{manifest.name} is not used before this is mended ({len(found)}):{shown}{more}"

@@ -7,6 +7,13 @@ from pathlib import Path
 TRAINING_SPLITS = frozenset({"train", "val"})
 _YES = frozenset({"1", "true", "yes", "y"})
 _NO = frozenset({"0", "false", "no", "n"})
+YES_OR_NO = _YES | _NO
+# In lower case, as hospitals and DICOM (PatientSex) write it.
+SEXES = {
+    **dict.fromkeys(("m", "male", "man", "men"), "M"),
+    **dict.fromkeys(("f", "female", "w", "woman", "women"), "F"),
+    **dict.fromkeys(("", "u", "unknown", "o", "other", "n/a", "na", "none", "-", "?"), ""),
+}
 
 
 @dataclass(frozen=True)
@@ -38,16 +45,18 @@ class Row:
 
     @property
     def source(self) -> str:
-        return self.columns.get("source", "")
+        """The collection or archive it came from; the hospital where no source is named."""
+        return self.columns.get("source", "") or self.columns.get("hospital", "")
 
     @property
     def hospital(self) -> str:
+        """Empty where unknown."""
         return self.columns.get("hospital", "")
 
     @property
     def sex(self) -> str:
         """M, F, or "" where unknown."""
-        return self.columns.get("sex", "").upper()[:1]
+        return SEXES.get(self.columns.get("sex", "").lower(), "")
 
     @property
     def age(self) -> float | None:

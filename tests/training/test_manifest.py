@@ -1,27 +1,12 @@
 """The training manifest: what is read, and the one clear error that each fault earns before any training."""
 
-import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from manifest_files import GROUPED, write
 
 from edge.errors import UsageError
 from training.manifest import FAULTS_SHOWN, read_manifest, require_split
-from training.row import Row
-from training.splits import hold_out
-
-HEADER = "path,patient_id,label,split,licence"
-GROUPED = "path,patient_id,group_id,label,split"
-
-
-def write(folder: Path, *lines: str, header: str = HEADER) -> Path:
-    for name in ("a.png", "b.png", "c.png"):
-        (folder / name).write_text(name)
-    manifest = folder / "manifest.csv"
-    manifest.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
-    return manifest
 
 
 def test_rows_keep_their_order_and_further_columns(tmp_path: Path) -> None:
@@ -179,72 +164,111 @@ def test_a_split_that_is_not_there_is_an_error_with_those_that_are(tmp_path: Pat
         require_split(manifest, rows, "val")
 
 
-def test_hold_out_keeps_patients_whole_and_gives_every_split_both_labels(tmp_path: Path) -> None:
-    lines = []
-    for patient in range(40):
-        for view in range(2):
-            (tmp_path / f"{patient}-{view}.png").write_text(f"{patient}-{view}")
-            lines.append(f"{patient}-{view}.png,p{patient},{('other', 'covid')[patient % 2]},,")
-    rows = hold_out(read_manifest(write(tmp_path, *lines)), shares={"val": 0.2, "test": 0.2}, seed=3)
-    splits: dict[str, set[str]] = {}
-    for row in rows:
-        splits.setdefault(row.patient_id, set()).add(row.split)
-    assert all(len(found) == 1 for found in splits.values())
-    assert {(row.split, row.label) for row in rows} == {
-        (split, label) for split in ("train", "val", "test") for label in ("other", "covid")
-    }
-    assert rows == hold_out(rows, shares={"val": 0.9}, seed=4)  # rows that have a split keep it
+CELLS = "path,patient_id,label,sex,age,days_since_admission,hard,abnormal"
 
 
-def test_what_is_held_out_stays_the_same_from_version_to_version(tmp_path: Path) -> None:
-    """Without splits and groups: an `evaluate` of a later version must not score what was trained on."""
-    for patient in range(12):
-        (tmp_path / f"{patient}.png").write_text(str(patient))
-    lines = [f"{patient}.png,p{patient},{('other', 'covid')[patient % 2]},," for patient in range(12)]
-    rows = hold_out(read_manifest(write(tmp_path, *lines)), shares={"val": 0.2, "test": 0.3}, seed=7)
-    held = {split: {row.patient_id for row in rows if row.split == split} for split in ("val", "test")}
-    assert held == {"val": {"p0", "p7"}, "test": {"p5", "p8", "p9", "p10"}}
-
-
-def test_rows_without_a_split_take_that_of_their_patient_or_group(tmp_path: Path) -> None:
-    lines = ["a.png,p1,,other,test_b", "b.png,p1,,other,", "c.png,p2,g1,other,val", "d.png,p3,g1,other,"]
-    (tmp_path / "d.png").write_text("d")
-    rows = hold_out(read_manifest(write(tmp_path, *lines, header=GROUPED)), shares={"val": 0.0}, seed=0)
-    assert [row.split for row in rows] == ["test_b", "test_b", "val", "val"]
-
-
-CELLS = st.tuples(
-    st.sampled_from(["p1", "p2", "p3", "p4", "p5", "p6"]),
-    st.sampled_from(["", "", "g1", "g2"]),
-    st.sampled_from(["", "", "", "train", "val", "test", "test_b", "not_frontal"]),
+@pytest.mark.parametrize(
+    ("cells", "fault"),
+    [
+        ("M,63y,,,", "age is no number from 0 to 130"),
+        ("M,nan,,,", "age is no number"),
+        ("M,-3,,,", "age is no number"),
+        ("M,1950,,,", "age is no number"),
+        (",,2020-03-01,,", "days_since_admission is no number"),
+        (",,inf,,", "days_since_admission is no number"),
+        ("X,,,,", "sex is neither M nor F"),
+        (",,,perhaps,", "hard is neither yes nor no"),
+        (",,,,2", "abnormal is neither yes nor no"),
+    ],
 )
+def test_a_cell_that_cannot_be_read_is_named_but_not_repeated(tmp_path: Path, cells: str, fault: str) -> None:
+    manifest = write(tmp_path, "b.png,p2,covid,F,40,0,no,", f"a.png,p1,other,{cells}", header=CELLS)
+    with pytest.raises(UsageError, match=f"\\(1\\):\n  line 3: {fault}.*; write") as raised:
+        read_manifest(manifest)
+    value = next(cell for cell in cells.split(",") if cell not in ("", "M"))
+    assert value == "2" or value not in str(raised.value).split("line 3: ")[1]  # it may be a date of birth
 
 
-@given(st.lists(CELLS, min_size=1, max_size=8))
-def test_no_manifest_that_is_accepted_ends_with_a_patient_or_group_in_two_splits(
-    cells: list[tuple[str, str, str]],
-) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        lines = []
-        for number, (patient, group, split) in enumerate(cells):
-            Path(folder, f"{number}.png").write_text(str(number))
-            lines.append(f"{number}.png,{patient},{group},other,{split}")
-        try:
-            rows = hold_out(
-                read_manifest(write(Path(folder), *lines, header=GROUPED)), shares={"val": 0.4, "test": 0.4}, seed=1
-            )
-        except UsageError:
-            # Only what is split explicitly can contradict itself.
-            assert len({split[:4] for _, _, split in cells if split not in ("", "not_frontal")}) > 1
-            return
-    assert all(row.split for row in rows)
-    for name in ("patient_id", "group_id"):
-        assert all(len(splits) == 1 for splits in splits_of(rows, name).values())
+@pytest.mark.parametrize(
+    ("written", "sex"),
+    [("M", "M"), ("male", "M"), ("F", "F"), ("Woman", "F"), ("", ""), ("unknown", ""), ("O", ""), ("N/A", "")],
+)
+def test_sexes_are_read_as_hospitals_write_them(tmp_path: Path, written: str, sex: str) -> None:
+    (row,) = read_manifest(write(tmp_path, f"a.png,p1,other,{written},63.5,-2,YES,0", header=CELLS))
+    assert (row.sex, row.age, row.days_since_admission, row.hard, row.abnormal) == (sex, 63.5, -2.0, True, False)
 
 
-def splits_of(rows: tuple[Row, ...], name: str) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for row in rows:
-        if row.checked and row.columns[name]:
-            found.setdefault(row.columns[name], set()).add(row.split[:4])
-    return found
+def test_the_hospital_stands_in_for_a_source_that_is_not_named(tmp_path: Path) -> None:
+    manifest = write(
+        tmp_path, "a.png,p1,other,h,s", "b.png,p2,other,h,", header="path,patient_id,label,hospital,source"
+    )
+    assert [row.source for row in read_manifest(manifest)] == ["s", "h"]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (",p1,other,train,", "path is empty"),
+        ("a.png,,other,train,", "patient_id is empty"),
+        ("a.png,p1,other,train,CC BY,4.0", "more cells than the header"),
+    ],
+)
+def test_a_line_that_is_no_whole_row_is_a_fault(tmp_path: Path, line: str, fault: str) -> None:
+    with pytest.raises(UsageError, match=f"\\(1\\):\n  line 3: {fault}"):
+        read_manifest(write(tmp_path, "b.png,p2,covid,train,", line))
+
+
+def test_blank_lines_and_spare_commas_are_passed_over(tmp_path: Path) -> None:
+    rows = read_manifest(write(tmp_path, "", ",,,,", "a.png,p1,other,train,,,", " , ,,,"))
+    assert [row.line for row in rows] == [4]
+
+
+def test_a_column_named_twice_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="names column label twice; keep one"):
+        read_manifest(write(tmp_path, "a.png,p1,other,covid", header="path,patient_id,label, label"))
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_that_is_not_utf8_says_so(tmp_path: Path, encoding: str) -> None:
+    manifest = write(tmp_path, "a.png,p1,other,train,", "b.png,p2,covid,train,Jönköping")
+    manifest.write_bytes(manifest.read_text(encoding="utf-8").encode(encoding))
+    line = 3 if encoding == "latin-1" else 1
+    with pytest.raises(UsageError, match=f"manifest.csv is not UTF-8 \\(line {line}\\); save it as UTF-8"):
+        read_manifest(manifest)
+
+
+@pytest.mark.parametrize("rest", ["x" * 200_000, "CC BY"])
+def test_a_quotation_mark_that_is_not_closed_swallows_no_rows(tmp_path: Path, rest: str) -> None:
+    manifest = write(tmp_path, "c.png,p3,other,train,", f'a.png,p1,other,train,"{rest}', "b.png,p2,covid,train,")
+    with pytest.raises(UsageError, match=r"cannot be read as CSV after line [24] .* quotation mark that is not closed"):
+        read_manifest(manifest)
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        (["a.png,p1,covid,,", "b.png,p2,covid,,"], "line 2: every row to train on is labelled covid, .* none other"),
+        (["a.png,p1,covid,test,", "b.png,p2,other,train,"], "line 3: every train row is labelled other, .* none covid"),
+        (
+            ["a.png,p1,covid,train,", "b.png,p2,other,train,", "c.png,p3,other,val,"],
+            "line 4: every val row is labelled other, .* list radiographs labelled covid too",
+        ),
+        (["a.png,p1,covid,train,", "b.png,p2,other,,"], None),
+        (["a.png,p1,covid,train,", "b.png,p2,other,train,", "c.png,p3,other,test_b,"], None),
+        (["a.png,p1,covid,test_a,", "b.png,p2,covid,test_b,"], None),
+    ],
+)
+def test_what_trains_needs_both_labels(tmp_path: Path, lines: list[str], fault: str | None) -> None:
+    manifest = write(tmp_path, *lines)
+    assert len(read_manifest(manifest)) == len(lines)  # rows that are only measured may hold one
+    if fault is None:
+        assert len(read_manifest(manifest, both=True)) == len(lines)
+        return
+    with pytest.raises(UsageError, match=f"\\(1\\):\n  {fault}"):
+        read_manifest(manifest, both=True)
+
+
+def test_a_mistyped_label_is_not_also_called_a_missing_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\(1\):") as raised:
+        read_manifest(write(tmp_path, "a.png,p1,covid,train,", "b.png,p2,othr,train,"), both=True)
+    assert "every train row" not in str(raised.value)
