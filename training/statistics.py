@@ -1,14 +1,19 @@
-"""Figures with their intervals: rank AUC with a bootstrap over clusters, proportions with Wilson's interval."""
+"""Figures with their intervals: areas with a bootstrap over clusters, proportions with Wilson's interval; and what
+every figure asks of its numbers. What is measured of a network is in measures.py.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 2000
 _Z = 1.959964  # 97.5th percentile of the normal distribution
+
+Times = NDArray[np.intp]  # [n]: how often a redraw counts each radiograph
 
 
 @dataclass(frozen=True)
@@ -36,49 +41,142 @@ class Proportion:
         return Interval(share, (centre - half) / scale, (centre + half) / scale)
 
 
-def auc(scores: Sequence[float], positive: Sequence[bool]) -> float:
+@dataclass(frozen=True)
+class Ranking:
+    """Radiographs in the order of their scores. level: int [n], equal for equal scores. positive: bool [n]."""
+
+    level: NDArray[np.intp]
+    positive: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, scores: ArrayLike, positive: ArrayLike) -> "Ranking":
+        """Raises ValueError without both labels."""
+        values, flags = labelled(scores, positive)
+        need_both_labels(flags)
+        return cls(np.unique(values, return_inverse=True)[1], flags)
+
+    def roc_area(self, times: Times | None = None) -> float | None:
+        """The share of (positive, negative) pairs in the right order, ties a half; None where a redraw has no pair."""
+        negatives, positives = self._counts(times)
+        pairs = positives.sum() * negatives.sum()
+        below = np.cumsum(negatives) - negatives / 2
+        return float(positives @ below / pairs) if pairs else None
+
+    def average_precision(self, times: Times | None = None) -> float | None:
+        """Area under the steps of the P-R curve: straight lines between its points would promise too much (Davis and
+        Goadrich 2006). None where a redraw lacks one of the labels."""
+        negatives, positives = (counts[::-1] for counts in self._counts(times))  # from the highest score down
+        if not positives.any() or not negatives.any():
+            return None
+        found = np.cumsum(positives)
+        called = np.maximum(found + np.cumsum(negatives), 1)
+        return float(positives @ (found / called) / found[-1])
+
+    def _counts(self, times: Times | None) -> NDArray[np.float64]:
+        """[2, levels]: negatives and positives at each level, from the lowest score up."""
+        cells = 2 * self.level + self.positive
+        weights = np.ones(len(cells)) if times is None else times
+        return np.bincount(cells, weights, minlength=2 * (self.level.max() + 1)).reshape(-1, 2).T
+
+
+def auc(scores: ArrayLike, positive: ArrayLike) -> float:
     """Area under the ROC curve: the share of (positive, negative) pairs in the right order, ties a half.
 
     Raises ValueError without both labels.
     """
-    wins = _wins(np.asarray(scores, float), np.asarray(positive, bool))
-    return float(wins.mean())
+    area = Ranking.of(scores, positive).roc_area()
+    assert area is not None
+    return area
 
 
-def auc_interval(
-    scores: Sequence[float], positive: Sequence[bool], clusters: Sequence[str], *, seed: int = 0
-) -> Interval:
+def auc_interval(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike, *, seed: int = 0) -> Interval:
     """AUC over all radiographs; its interval redraws whole clusters (a group, or a patient), for radiographs of one are
     not independent. Where the scores separate the labels, every sample has AUC 1, and the interval says nothing.
     """
-    flags = np.asarray(positive, bool)
-    wins = _wins(np.asarray(scores, float), flags)  # [positives, negatives]
+    return bootstrap_interval(Ranking.of(scores, positive).roc_area, clusters, seed=seed)
+
+
+def precision_interval(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike, *, seed: int = 0) -> Interval:
+    """Average precision over all radiographs, its interval as that of the AUC."""
+    return bootstrap_interval(Ranking.of(scores, positive).average_precision, clusters, seed=seed)
+
+
+def bootstrap_interval(figure: Callable[[Times], float | None], clusters: ArrayLike, *, seed: int = 0) -> Interval:
+    """The figure of all radiographs, with the 2.5th and 97.5th percentiles of RESAMPLES redraws of whole clusters.
+
+    figure: None where a redraw has not what it takes (a label, a source): that redraw is left out.
+    """
+    names = np.asarray(clusters)
+    value = figure(np.ones(len(names), np.intp))
+    if value is None:
+        raise ValueError(f"the figure cannot be told of these {len(names)} radiographs; check their labels first")
+    drawn = [figure(times) for times in islice(redraws(names, seed=seed), RESAMPLES)]
+    low, high = np.percentile([answer for answer in drawn if answer is not None], [2.5, 97.5])
+    return Interval(value, float(low), float(high))
+
+
+def redraws(clusters: ArrayLike, *, seed: int) -> Iterator[Times]:
+    """Bootstrap samples without end: as many clusters as there are, drawn with replacement, each with all its rows."""
     names, owner = np.unique(np.asarray(clusters), return_inverse=True)
     random = np.random.default_rng(seed)
-    drawn: list[float] = []
-    for _ in range(RESAMPLES):
-        times = np.bincount(random.integers(0, len(names), len(names)), minlength=len(names))[owner]
-        of_positives, of_negatives = times[flags], times[~flags]
-        pairs = of_positives.sum() * of_negatives.sum()
-        if pairs > 0:
-            drawn.append(float(of_positives @ wins @ of_negatives / pairs))
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Interval(float(wins.mean()), float(low), float(high))
+    while True:
+        yield np.bincount(random.integers(0, len(names), len(names)), minlength=len(names))[owner]
 
 
-def youden_point(scores: Sequence[float], positive: Sequence[bool]) -> float:
-    """The operating point with the greatest sensitivity + specificity, midway to the next lower score."""
-    values, flags = np.asarray(scores, float), np.asarray(positive, bool)
-    levels = np.unique(values)
-    points = np.concatenate([[levels[0]], (levels[1:] + levels[:-1]) / 2])
-    gains = [float((values[flags] >= point).mean() + (values[~flags] < point).mean()) for point in points]
-    best = np.flatnonzero(np.isclose(gains, max(gains)))
+def youden_point(scores: ArrayLike, positive: ArrayLike) -> float:
+    """The operating point with the greatest sensitivity + specificity, midway to the next lower score.
+
+    Raises ValueError without both labels.
+    """
+    values, flags = labelled(scores, positive)
+    need_both_labels(flags)
+    points = operating_points(values)
+    gains = share_from(values[flags], points) - share_from(values[~flags], points)
+    best = np.flatnonzero(np.isclose(gains, gains.max()))
     return float(points[best[len(best) // 2]])
 
 
-def _wins(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """[positives, negatives]: 1 where the positive scores higher, one half at a tie."""
+def operating_points(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One point for each way to divide the scores, ascending: the lowest score, then midway between neighbours."""
+    levels = np.unique(scores)
+    midway = (levels[1:] + levels[:-1]) / 2
+    # Between neighbours too close for a number of their own the point is the upper one.
+    return np.concatenate([levels[:1], np.where(midway > levels[:-1], midway, levels[1:])])
+
+
+def share_from(scores: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each point, the share of the scores at the point or above."""
+    return 1 - np.searchsorted(np.sort(scores), points, side="left") / len(scores)
+
+
+def labelled(scores: ArrayLike, positive: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Scores float64 [n] and labels bool [n]. Raises ValueError at another shape, and at a number that is none."""
+    values, flags = finite("scores", scores), finite("positive", positive)
+    same_length(scores=values, positive=flags)
+    if values.ndim != 1 or not np.isin(flags, (0, 1)).all():
+        seen = f"{list(values.shape)} and {np.unique(flags)[:5].tolist()}"
+        raise ValueError(f"scores must be [n], and labels true or false; they are {seen}")
+    return values, flags.astype(bool)
+
+
+def need_both_labels(positive: NDArray[np.bool_]) -> None:
+    """Raises ValueError without both labels."""
     if positive.all() or not positive.any():
-        raise ValueError("an AUC needs both labels")
-    difference = scores[positive][:, None] - scores[~positive][None, :]
-    return np.where(difference == 0, 0.5, difference > 0)
+        raise ValueError(f"this needs both labels; {int(positive.sum())} of {len(positive)} radiographs are positive")
+
+
+def finite(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """As float64. Raises ValueError that names the first number that is none, for no figure may hide it."""
+    numbers = np.asarray(values, np.float64)
+    if not np.isfinite(numbers).all():
+        place = tuple(int(index) for index in np.argwhere(~np.isfinite(numbers))[0])
+        raise ValueError(f"{name} has {numbers[place]} at row {place[0] if place else 0}; leave that radiograph out")
+    return numbers
+
+
+def same_length(**columns: ArrayLike) -> None:
+    """Raises ValueError where columns that belong together have unequal numbers of rows."""
+    lengths = {name: len(np.asarray(column)) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"these need one row for each radiograph; they have {listed}")

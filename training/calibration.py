@@ -1,0 +1,145 @@
+"""Whether scores mean what they say: reliability diagram, expected calibration error, temperature, operating point."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from training.statistics import (
+    RESAMPLES,
+    Interval,
+    Times,
+    bootstrap_interval,
+    finite,
+    labelled,
+    need_both_labels,
+    operating_points,
+    same_length,
+    share_from,
+    youden_point,
+)
+
+TEMPERATURES = (0.05, 20.0)
+_NEAREST_TO_CERTAIN = 1e-7  # a score of exactly 0 or 1 that is wrong would have an infinite loss
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Bins of equal width over 0..1. confidence: mean score. observed: share of positives; both NaN in an empty bin.
+
+    ece: expected calibration error, the mean of |observed - confidence| over radiographs (Naeini 2015, for the positive
+    label). Few radiographs alone make it large: by_chance is its mean where the scores are perfectly calibrated, labels
+    drawn from them (Bröcker and Smith 2007). Redrawing raises it too, so its interval is widened to hold the value.
+    """
+
+    confidence: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    ece: Interval
+    by_chance: float
+
+
+def reliability(
+    scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike, *, bins: int = 10, seed: int = 0
+) -> Reliability:
+    """scores: probabilities [n] in 0..1, n at least 1. A score on an edge is of the bin above; 1 is of the last."""
+    values, flags = labelled(_probabilities(scores), positive)
+    same_length(scores=values, clusters=clusters)
+    if bins < 1 or not len(values):
+        raise ValueError(f"a reliability diagram needs radiographs and bins; there are {len(values)} and {bins}")
+    place = np.minimum((values * bins).astype(int), bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    filled = np.where(counts > 0, counts, np.nan)
+
+    def error(times: Times) -> float:
+        return _calibration_error(place, flags - values, times)
+
+    ece = bootstrap_interval(error, clusters, seed=seed)
+    return Reliability(
+        confidence=np.bincount(place, values, minlength=bins) / filled,
+        observed=np.bincount(place, flags, minlength=bins) / filled,
+        counts=counts,
+        ece=Interval(ece.value, min(ece.low, ece.value), max(ece.high, ece.value)),
+        by_chance=_error_by_chance(place, values, seed=seed),
+    )
+
+
+def fit_temperature(scores: ArrayLike, positive: ArrayLike) -> float:
+    """The T that, dividing the scores' logits, makes the labels likeliest (Guo 2017), within TEMPERATURES.
+
+    1 where every score is 0.5. Scores that separate the labels end at the lower bound: that tells of a small set rather
+    than of the scores. Raises ValueError without both labels.
+    """
+    values, flags = labelled(_probabilities(scores), positive)
+    need_both_labels(flags)
+    logits = _logit(np.clip(values, _NEAREST_TO_CERTAIN, 1 - _NEAREST_TO_CERTAIN))
+    if not logits.any():
+        return 1.0
+
+    def slope(temperature: float) -> float:  # of the loss by 1/T, in which it is convex
+        return float((_sigmoid(logits / temperature) - flags) @ logits)
+
+    low, high = TEMPERATURES
+    for _ in range(60):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if slope(middle) > 0 else (low, middle)
+    return float(np.sqrt(low * high))
+
+
+def apply_temperature(scores: ArrayLike, temperature: float) -> NDArray[np.float64]:
+    """Probabilities with their logits divided by the temperature: their order stays, above 1 they move towards 0.5."""
+    if not 0 < temperature < np.inf:
+        raise ValueError(f"a temperature must be above 0; it is {temperature}")
+    return _sigmoid(_logit(_probabilities(scores)) / temperature)
+
+
+def operating_point(scores: ArrayLike, positive: ArrayLike, rule: str) -> float:
+    """The score from which a radiograph is called positive.
+
+    rule: `half` (0.5), `youden`, or `sensitivity=0.90`: the highest point that finds at least that share of the
+    positives, midway to the next lower score. Raises ValueError at another rule, or where the labels do not allow it.
+    """
+    values, flags = labelled(scores, positive)
+    if rule == "half":
+        return 0.5
+    if rule == "youden":
+        return youden_point(values, flags)
+    written = re.fullmatch(r"sensitivity=(0?\.\d+|1|1\.0+)", rule)
+    target = float(written[1]) if written else 0.0
+    if target == 0:
+        raise ValueError(
+            f"no operating point by the rule {rule!r}; use half, youden or sensitivity=0.90 (above 0 to 1)"
+        )
+    if not flags.any():
+        raise ValueError(f"the rule {rule} needs positive radiographs; there are none among {len(flags)}")
+    points = operating_points(values)
+    enough = share_from(values[flags], points) >= target - 1e-9  # 9 of 10 is 0.90, whatever the rounding
+    return float(points[enough].max())
+
+
+def _calibration_error(place: NDArray[np.intp], differences: NDArray[np.float64], times: Times) -> float:
+    """differences: label less score of each radiograph, each counted `times`."""
+    return float(np.abs(np.bincount(place, times * differences)).sum() / times.sum())
+
+
+def _error_by_chance(place: NDArray[np.intp], scores: NDArray[np.float64], *, seed: int) -> float:
+    random, once = np.random.default_rng(seed), np.ones(len(scores), np.intp)
+    drawn = ((random.random(len(scores)) < scores) - scores for _ in range(RESAMPLES))
+    return float(np.mean([_calibration_error(place, differences, once) for differences in drawn]))
+
+
+def _probabilities(scores: ArrayLike) -> NDArray[np.float64]:
+    values = finite("scores", scores)
+    if ((values < 0) | (values > 1)).any():
+        raise ValueError(f"scores must be probabilities in 0..1; they reach {values.min()} to {values.max()}")
+    return values
+
+
+def _logit(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore"):  # 0 and 1 are infinitely far, and stay where they are
+        return np.log(scores) - np.log1p(-scores)
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.exp(-np.logaddexp(0, -logits))  # exact for the smallest scores too
