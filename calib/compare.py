@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from edge.engines.base import OUTPUT_NAMES
 from edge.engines.openvino_cpu import COMPILE_OPTIONS
 from export.fused import INPUT_NAME
-from training.arrays import load, progress
+from training.arrays import load
+from training.progress import bar
 from training.statistics import auc
 
 
@@ -44,7 +45,7 @@ def run_graph(graph: Path, kept: Sequence[Path]) -> Answers:
     """Ask a graph about cached arrays, one radiograph at a time."""
     request = openvino.Core().compile_model(str(graph), "CPU", COMPILE_OPTIONS).create_infer_request()
     rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in OUTPUT_NAMES}
-    for path in progress(kept, graph.name, total=len(kept)):
+    for path in bar(kept, graph.name, total=len(kept)):
         pixels = load(path).pixels[None, None].astype(np.float32) / np.float32(255)
         request.infer({INPUT_NAME: pixels})
         for name in OUTPUT_NAMES:

@@ -24,7 +24,7 @@ from edge.quality import lung_fraction
 from edge.values import case_id_of
 from export.bundle_writer import BundleContent, read_content, write_manifest
 from export.recipes import Recipe
-from training.arrays import progress
+from training.progress import bar
 from training.row import Row
 from training.scorers import EngineAnswer, ask_engine
 from training.statistics import youden_point
@@ -98,7 +98,7 @@ def amend(folder: Path, metrics: dict[str, Any], training: dict[str, Any], card:
 
 def _answers(bundle: Bundle, precision: str, rows: Sequence[Row], description: str) -> list[EngineAnswer]:
     paths = [row.path for row in rows]
-    return list(progress(ask_engine(bundle, precision, paths), description, total=len(paths)))
+    return list(bar(ask_engine(bundle, precision, paths), description, total=len(paths)))
 
 
 def _fraction(answer: EngineAnswer) -> float:
@@ -109,7 +109,7 @@ def _fraction(answer: EngineAnswer) -> float:
 def _gate(bundle: Bundle, precision: str, rows: Sequence[Row]) -> tuple[LungLimits, dict[str, Any]]:
     """Limits on the lung fraction, and the percentiles that they were drawn from."""
     fractions = []
-    for answer in progress(ask_engine(bundle, precision, [row.path for row in rows]), "gate", total=len(rows)):
+    for answer in bar(ask_engine(bundle, precision, [row.path for row in rows]), "gate", total=len(rows)):
         fractions.append(_fraction(answer))
     low, high = np.percentile(fractions, GATE_PERCENTILES)
     limits = LungLimits(math.floor(low * 100) / 100, math.ceil(high * 100) / 100, GATE_MARGIN)

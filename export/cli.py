@@ -85,7 +85,7 @@ def assemble_command(
 @click.option("--metrics", "metrics_files", type=options.FILE, multiple=True, help="Printed by `edge-cxr evaluate`.")
 @click.option("--dice", type=options.FILE, required=True, help="Printed by `edge-cxr evaluate --lung-masks`.")
 @click.option("--parity", type=options.FILE, required=True, help="Printed by `edge-cxr calibrate`.")
-@click.option("--pretraining", type=options.FILE, help="Figures of the pretrained network on its held-out patients.")
+@click.option("--pretraining", type=options.FILE, help="figures.json of the study that the member began from.")
 @click.option("--commands", type=options.FILE, required=True, help="The commands that made the bundle, one a line.")
 def finish_command(
     folder: Path, metrics_files: tuple[Path, ...], dice: Path, parity: Path, pretraining: Path | None, commands: Path
@@ -99,9 +99,9 @@ def finish_command(
         "int8_against_fp32": json.loads(parity.read_text()),
         "commands": commands.read_text().splitlines(),
     }
-    if pretraining is not None:
-        training["pretraining"] = json.loads(pretraining.read_text())
     content = read_content(folder)
+    if pretraining is not None:
+        training["pretraining"] = json.loads(pretraining.read_text())[content.members[0]]
     card = render_card(content, metrics, {**content.training, **training})
     click.echo(json.dumps({"bundle": content.name, "id": amend(folder, metrics, training, card)}))
 

@@ -6,7 +6,7 @@ interrupted run goes on where it stopped. Lung masks follow their radiograph's c
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from multiprocessing import get_context
@@ -17,15 +17,15 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from edge.errors import RadiographError, UsageError
 from edge.imaging.preprocess import Preprocessing, preprocess
 from edge.imaging.read import read
 from edge.values import Crop
+from training.devices import ALONE, Place
 from training.model import reduce_to
+from training.progress import bar
 from training.row import Row
 
 _Item = TypeVar("_Item")
@@ -54,32 +54,33 @@ class Standardised:
     crop: Crop
 
 
-def progress(items: Iterable[_Item], description: str, *, total: int) -> Iterator[_Item]:
-    """A bar on stderr, as every long command shows."""
-    yield from track(items, description, total=total, console=Console(stderr=True))
-
-
 def in_processes(
     work: Callable[[_Job], _Item], jobs: Sequence[_Job], description: str, *, workers: int
 ) -> Iterator[_Item]:
     """Outcomes in order, with a bar; a few jobs are not worth the seconds that a process takes to start."""
     workers = min(workers, len(jobs) // _WORTH_A_PROCESS)
     if workers < 2:
-        yield from progress(map(work, jobs), description, total=len(jobs))
+        yield from bar(map(work, jobs), description, total=len(jobs))
         return
     # spawn: a forked child of a process that has used torch's threads may hang
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from progress(pool.map(work, jobs, chunksize=4), description, total=len(jobs))
+        yield from bar(pool.map(work, jobs, chunksize=4), description, total=len(jobs))
 
 
 def standardise(
-    rows: Sequence[Row], preprocessing: Preprocessing, cache: Path, *, workers: int | None = None
+    rows: Sequence[Row], preprocessing: Preprocessing, cache: Path, *, workers: int | None = None, place: Place = ALONE
 ) -> tuple[Kept, ...]:
-    """Every row with its cached array, made where missing, in the rows' order."""
+    """Every row with its cached array, made where missing, in the rows' order. Of several processes the first makes
+    them.
+    """
+    if not place.first:
+        place.wait()
     folder = cache / preprocessing.digest[:16]
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(row.path, folder, preprocessing) for row in rows]
     outcomes = list(in_processes(_standardise_one, jobs, "standardise", workers=workers or os.cpu_count() or 1))
+    if place.first:
+        place.wait()
     return tuple(Kept(row, *outcome) for row, outcome in zip(rows, outcomes, strict=True))
 
 
@@ -116,11 +117,6 @@ def load(kept: Path) -> Standardised:
     with np.load(kept) as arrays:
         crop = Crop(*(int(value) for value in arrays["crop"]))
         return Standardised(str(arrays["sha256"]), arrays["pixels"], crop)
-
-
-def load_pixels(kept: Sequence[Path], side: int) -> Tensor:
-    """uint8 [n, 1, side, side], reduced as the exported graph reduces."""
-    return torch.cat([reduce_pixels(load(path).pixels, side) for path in kept])
 
 
 def reduce_pixels(pixels: NDArray[np.uint8], side: int) -> Tensor:

@@ -1,115 +1,210 @@
-"""The classifier: presets, examples and loss. The loop is in fit.py, the networks are in model.py."""
+"""The classifier: what a preset says, its examples, losses and answers. The loop is in fit.py, the networks in
+model.py.
+"""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name torch's own documentation uses
 from torch import Tensor, nn
 
 from training.augment import Augmentation, Augmenter
+from training.devices import Place
 from training.fit import Say, Schedule, Task, fit
-from training.model import Classifier, ClassifierArchitecture, DecisionHead, channels_of, initialise
+from training.model import Classifier, ClassifierArchitecture, DecisionHead, channels_of, initialise, load_classifier
+from training.outcome import Answers
+from training.pretrained import first_weights
+
+_BATCH = 16  # radiographs asked at once
 
 
 @dataclass(frozen=True)
 class ClassifierPreset:
+    """What is trained, and how. augmentation: None for none. start: where first weights come from when the user
+    names none.
+
+    coarse: a first schedule at half the side, for a quarter of the cost. frozen_views: above 0, only a fresh head
+    learns, on features of so many augmented views of each row. unprocessed: the ablation, whose radiographs are only
+    resized. balanced: every source counts alike within each label, so that a label's largest source does not stand
+    for it.
+    """
+
     architecture: ClassifierArchitecture
     schedule: Schedule
-    augmentation: Augmentation
+    augmentation: Augmentation | None
+    start: Literal["imagenet", "file", "scratch"] = "scratch"
     label_smoothing: float = 0.05
-    frozen_views: int = 0  # above 0: only a fresh head learns, on features of so many augmented views of each row
-
-
-_STRONG = Augmentation(probability=0.6, contrast=0.4, brightness=0.3, gamma=0.4, scale=0.15, translate=0.06, noise=0.04)
-_COARSE = ClassifierArchitecture(side=160)
-_RESNET34 = ClassifierArchitecture(side=320)
-_SLIM = ClassifierArchitecture(name="resnet18", backbone="resnet18", channels=(16, 32, 64, 128), side=256)
-PRESETS: dict[str, ClassifierPreset] = {
-    # From scratch most of the learning happens at half the side, at a quarter of the cost; `scratch` goes on at 320.
-    "scratch-coarse": ClassifierPreset(_COARSE, Schedule(24, 16, 6e-4, weight_decay=5e-2, patience=8), _STRONG),
-    "scratch": ClassifierPreset(_RESNET34, Schedule(3, 16, 2e-4, weight_decay=5e-2, patience=4), _STRONG),
-    # A few dozen radiographs cannot move a whole network well: the backbone stays as it was, the head learns anew.
-    "finetune": ClassifierPreset(_RESNET34, Schedule(40, 32, 2e-3, patience=10), _STRONG, frozen_views=8),
-    "phantom": ClassifierPreset(_SLIM, Schedule(12, 16, 2e-3, weight_decay=2e-2), Augmentation()),
-    "smoke": ClassifierPreset(
-        ClassifierArchitecture("resnet18", "resnet18", (8, 8, 16, 16), side=64), Schedule(2, 4, 1e-3), Augmentation()
-    ),
-}
+    coarse: Schedule | None = None
+    frozen_views: int = 0
+    unprocessed: bool = False
+    balanced: bool = False
 
 
 @dataclass(frozen=True)
-class ClassifierExamples:
-    """radiographs, lungs: uint8 [n, 1, side, side]. labels: int64 [n], 1 is the positive label."""
+class Examples:
+    """radiographs, lungs: uint8 [n, 1, side, side]. labels: int64 [n], 1 is positive. weights: float32 [n]."""
 
     radiographs: Tensor
     lungs: Tensor
     labels: Tensor
+    weights: Tensor
+
+    @property
+    def side(self) -> int:
+        return self.radiographs.shape[-1]
+
+    def halved(self) -> "Examples":
+        """At half the side, by averaging blocks of four pixels."""
+        radiographs, lungs = (
+            torch.cat([F.avg_pool2d(part.float(), 2).round().to(torch.uint8) for part in whole.split(_BATCH)])
+            for whole in (self.radiographs, self.lungs)
+        )
+        return replace(self, radiographs=radiographs, lungs=lungs)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Which examples a network learns from, and which it is held against: int64 [n] each."""
+
+    training: Tensor
+    validation: Tensor
 
 
 def train_classifier(
-    training: ClassifierExamples, validation: ClassifierExamples, preset: ClassifierPreset, out: Path,
-    made_by: dict[str, Any], *, init: Path | None, say: Say,
+    examples: Examples, places: Places, preset: ClassifierPreset, out: Path, made_by: dict[str, Any],
+    *, init: Path | None, place: Place, say: Say,
 ) -> Path:  # fmt: skip
-    """The path of the best checkpoint by cross-entropy on the validation rows: steadier than AUC on a few dozen."""
+    """The path of the best checkpoint by cross-entropy on the validation rows: steadier than AUC on a few dozen.
+
+    init: a checkpoint of ours, or a file of weights for the backbone.
+    """
+    if preset.coarse is not None:
+        architecture = replace(preset.architecture, side=preset.architecture.side // 2)
+        coarse = replace(preset, schedule=preset.coarse, architecture=architecture, coarse=None)
+        halved = examples.halved()
+        init = train_classifier(halved, places, coarse, out / "coarse", made_by, init=init, place=place, say=say)
     torch.manual_seed(preset.schedule.seed)
     network = Classifier(preset.architecture)
-    if init is not None:
-        initialise(network, init)
-    augmenter = Augmenter(preset.augmentation)
     settings = {
         **made_by,
-        "augmentation": asdict(preset.augmentation),
+        "augmentation": None if preset.augmentation is None else asdict(preset.augmentation),
         "label_smoothing": preset.label_smoothing,
-        "side": preset.architecture.side,
+        "frozen_views": preset.frozen_views,
+        "balanced": preset.balanced,
+        "first_weights": _start(network, preset, init, say),
     }
+    augmenter = None if preset.augmentation is None else Augmenter(preset.augmentation)
     if preset.frozen_views:
         network.head = DecisionHead(network.features)
-        task = _frozen_task(network, training, validation, augmenter, preset)
-        return fit(network, preset.architecture, task, preset.schedule, out, settings, say=say)
+    network = network.to(place.device, memory_format=torch.channels_last)
+    make_task = _frozen_task if preset.frozen_views else _whole_task
+    task = make_task(network, examples, places, augmenter, preset)
+    return fit(network, preset.architecture, task, preset.schedule, out, settings, place=place, say=say)
 
-    def loss_of(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        radiographs, lungs = augmenter(batch[0].float() / 255, batch[1].float() / 255)
-        logits, _ = network(channels_of(radiographs, lungs).contiguous(memory_format=torch.channels_last))
-        return F.cross_entropy(logits.float(), batch[2], label_smoothing=preset.label_smoothing)
 
-    def score_of(network: nn.Module) -> float:
-        return _goodness(predict(network, validation), validation.labels)
+def _start(network: Classifier, preset: ClassifierPreset, init: Path | None, say: Say) -> str:
+    """Give the network its first weights; returns which, for the record."""
+    if init is not None and init.with_suffix(".json").exists():
+        initialise(network, init)
+        return f"checkpoint {init.parent.name}/{init.name}"
+    wish = init if init is not None else "imagenet" if preset.start == "imagenet" else None
+    if wish is None:
+        say(f"{preset.architecture.name}: no first weights, training from scratch")
+        return "scratch"
+    return first_weights(network.backbone, preset.architecture.backbone, wish, say)
 
-    task = Task((training.radiographs, training.lungs, training.labels), loss_of, score_of)
-    return fit(network, preset.architecture, task, preset.schedule, out, settings, say=say)
+
+def _whole_task(
+    network: Classifier, examples: Examples, places: Places, augmenter: Augmenter | None, preset: ClassifierPreset
+) -> Task:
+    def loss_of(learner: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        radiographs, lungs, labels, weights = batch
+        logits, _ = learner(_channels(radiographs, lungs, augmenter))
+        return _loss(logits, labels, weights, preset.label_smoothing)
+
+    def score() -> float:
+        return _goodness(predict(network, examples, places.validation), examples.labels[places.validation])
+
+    tensors = (examples.radiographs, examples.lungs, examples.labels, examples.weights)
+    return Task(network, tensors, places.training, loss_of, score)
 
 
 def _frozen_task(
-    network: Classifier, training: ClassifierExamples, validation: ClassifierExamples, augmenter: Augmenter,
-    preset: ClassifierPreset,
-) -> Task:  # fmt: skip
+    network: Classifier, examples: Examples, places: Places, augmenter: Augmenter | None, preset: ClassifierPreset
+) -> Task:
     """The head alone: pooled features of augmented views are made once, so that an epoch costs nothing."""
     network.eval()
-    views = [_features(network, training, augmenter) for _ in range(preset.frozen_views)]
-    held_out = _features(network, validation, None)
+    views = torch.stack(
+        [features_of(network, examples, places.training, augmenter) for _ in range(preset.frozen_views)]
+    )
+    learned = Features(views, examples.labels[places.training], examples.weights[places.training])
+    held = features_of(network, examples, places.validation)[None]
+    held_out = Features(held, examples.labels[places.validation], examples.weights[places.validation])
+    return head_task(network.head, learned, held_out, label_smoothing=preset.label_smoothing)
 
-    def loss_of(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        logits, _ = network.get_submodule("head")(batch[0])
-        return F.cross_entropy(logits.float(), batch[1], label_smoothing=preset.label_smoothing)
 
-    def score_of(network: nn.Module) -> float:
-        logits, _ = network.get_submodule("head")(held_out)
-        return _goodness(logits.softmax(dim=-1)[:, 1], validation.labels)
+@dataclass(frozen=True)
+class Features:
+    """Of a frozen backbone. views: float32 [v, n, features]. labels: int64 [n]. weights: float32 [n]."""
 
-    return Task((torch.cat(views), training.labels.repeat(preset.frozen_views)), loss_of, score_of)
+    views: Tensor
+    labels: Tensor
+    weights: Tensor
+
+
+def head_task(head: DecisionHead, learned: Features, held_out: Features, *, label_smoothing: float) -> Task:
+    """A decision head on features. held_out has one view, of radiographs as they are."""
+
+    def loss_of(learner: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        features, labels, weights = batch
+        return _loss(learner(features)[0], labels, weights, label_smoothing)
+
+    def score() -> float:
+        return _goodness(head_scores(head, held_out.views[0]), held_out.labels)
+
+    count = len(learned.views)
+    labels, weights = learned.labels.repeat(count), learned.weights.repeat(count)
+    return Task(head, (learned.views.flatten(0, 1), labels, weights), torch.arange(len(labels)), loss_of, score)
 
 
 @torch.no_grad()
-def _features(network: Classifier, examples: ClassifierExamples, augmenter: Augmenter | None) -> Tensor:
-    """Pooled features of the backbone, [n, features]."""
-    features = []
-    for radiographs, lungs in zip(examples.radiographs.split(16), examples.lungs.split(16), strict=True):
-        pair = radiographs.float() / 255, lungs.float() / 255
-        channels = channels_of(*(pair if augmenter is None else augmenter(*pair)))
-        features.append(network.backbone(channels.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3)))
-    return torch.cat(features)
+def head_scores(head: DecisionHead, features: Tensor) -> Tensor:
+    """float32 [n, features] -> positive-class probability [n], on the CPU, of a head in evaluation mode."""
+    logits, _ = head(features.to(next(head.parameters()).device))
+    return logits.softmax(dim=-1)[:, 1].cpu()
+
+
+def _loss(logits: Tensor, labels: Tensor, weights: Tensor, label_smoothing: float) -> Tensor:
+    """Cross-entropy; weights have mean 1 over the training rows."""
+    each = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing, reduction="none")
+    return (each * weights).mean()
+
+
+@torch.no_grad()
+def features_of(network: Classifier, examples: Examples, places: Tensor, augmenter: Augmenter | None = None) -> Tensor:
+    """Pooled features of a backbone in evaluation mode, [n, features], on the CPU."""
+    return torch.cat([network.pooled(channels).cpu() for channels in _batches(network, examples, places, augmenter)])
+
+
+def _batches(
+    network: nn.Module, examples: Examples, places: Tensor, augmenter: Augmenter | None = None
+) -> Iterator[Tensor]:
+    """Channels [n, 3, side, side] on the network's device."""
+    device = next(network.parameters()).device
+    for chosen in places.split(_BATCH):
+        yield _channels(examples.radiographs[chosen].to(device), examples.lungs[chosen].to(device), augmenter)
+
+
+def _channels(radiographs: Tensor, lungs: Tensor, augmenter: Augmenter | None) -> Tensor:
+    """uint8 [n, 1, side, side] each -> float [n, 3, side, side]."""
+    pair = radiographs.float() / 255, lungs.float() / 255
+    if augmenter is not None:
+        pair = augmenter(*pair)
+    return channels_of(*pair).contiguous(memory_format=torch.channels_last)
 
 
 def _goodness(scores: Tensor, labels: Tensor) -> float:
@@ -117,12 +212,50 @@ def _goodness(scores: Tensor, labels: Tensor) -> float:
     return -float(F.binary_cross_entropy(scores.clamp(1e-4, 1 - 1e-4), labels.float()))
 
 
+def predict(network: Classifier, examples: Examples, places: Tensor) -> Tensor:
+    """Positive-class probability [n], float32 on the CPU, of a network in evaluation mode."""
+    return torch.from_numpy(answers_of(network, examples, places).scores.astype(np.float32))
+
+
 @torch.inference_mode()
-def predict(network: nn.Module, examples: ClassifierExamples, *, batch: int = 16) -> Tensor:
-    """Positive-class probability [n] of a network in evaluation mode."""
-    scores = []
-    for radiographs, lungs in zip(examples.radiographs.split(batch), examples.lungs.split(batch), strict=True):
-        channels = channels_of(radiographs.float() / 255, lungs.float() / 255)
-        logits, _ = network(channels.contiguous(memory_format=torch.channels_last))
-        scores.append(logits.softmax(dim=-1)[:, 1])
-    return torch.cat(scores)
+def answers_of(network: Classifier, examples: Examples, places: Tensor) -> Answers:
+    """Scores and embeddings of a network in evaluation mode."""
+    scores, embeddings = [], []
+    for channels in _batches(network, examples, places):
+        logits, embedding = network(channels)
+        scores.append(logits.float().softmax(dim=-1)[:, 1].cpu())
+        embeddings.append(embedding.float().cpu())
+    return Answers(torch.cat(scores).double().numpy(), torch.cat(embeddings).numpy())
+
+
+def ask_checkpoint(path: Path, examples: Examples, *, place: Place) -> Answers:
+    """What a trained network says of every example. Raises UsageError when they have another size than it reads."""
+    network, _ = load_classifier(path)
+    network = network.to(place.device, memory_format=torch.channels_last)
+    return answers_of(network, examples, torch.arange(len(examples.labels)))
+
+
+def first_features(
+    examples: Examples, preset: ClassifierPreset, init: Path | None, *, place: Place, say: Say
+) -> Tensor:
+    """Pooled features [n, f] of the backbone with its first weights, of every example."""
+    torch.manual_seed(preset.schedule.seed)
+    network = Classifier(preset.architecture)
+    _start(network, preset, init, say)
+    network = network.to(place.device, memory_format=torch.channels_last).eval()
+    return features_of(network, examples, torch.arange(len(examples.labels)))
+
+
+def source_weights(labels: Tensor, sources: list[str], places: Tensor) -> Tensor:
+    """float32 [n]: within each label every source of the training rows weighs alike, and both labels do; mean 1
+    there.
+    """
+    weights = torch.ones(len(labels))
+    strata = [(int(labels[place]), sources[place]) for place in places.tolist()]
+    for stratum in set(strata):
+        beside = len({source for label, source in strata if label == stratum[0]})
+        weight = len(strata) / (2 * beside * strata.count(stratum))
+        for place in places.tolist():
+            if (int(labels[place]), sources[place]) == stratum:
+                weights[place] = weight
+    return weights

@@ -1,120 +1,109 @@
 """`edge-cxr train` and `edge-cxr evaluate`. Thin: the work is in the modules beside it."""
 
 import contextlib
-import hashlib
 import json
-import platform
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
-import torch
 
-import edge
 from edge.bundle import open_bundle
-from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
-from training import classify, lungs, options
-from training.arrays import load_pixels, readable, standardise
+from training import options
+from training.devices import Place
+from training.devices import place as this_place
 from training.evaluate import Scored, Scorer, known_sizes, score_rows, shortcut_figures, split_figures, write_scores
 from training.manifest import of_split, read_manifest, require_split
-from training.model import load_lungs, require_pair, require_preprocessing, weights_sha256
-from training.row import Row
+from training.model import require_pair, require_preprocessing
+from training.presets import LUNGS, PRESETS
 from training.scorers import box_scorer, dice_figures, size_only, torch_scorer
 from training.splits import hold_out
+from training.study import Study
+from training.study_folder import StudyFolder
+from training.study_report import report_again, report_study
+from training.wishes import Wishes
 
-_Readable = tuple[tuple[Row, ...], tuple[Path, ...]]  # rows and their arrays
-PRESETS = sorted({*lungs.PRESETS, *classify.PRESETS})
-EVALUATE_EPILOG = "Example: edge-cxr evaluate --manifest covid.csv --split test_internal --bundle research --shortcuts"
-EPILOG = """Example:
+NETWORKS = list(dict.fromkeys([LUNGS, *(name for preset in PRESETS.values() for name in preset.networks)]))
+EVALUATE_EPILOG = """Examples:
 
-    edge-cxr train --network lungs --preset lungs --manifest lungs.csv --out work/lungs
+    edge-cxr evaluate --manifest chest.csv --study work/study
 
-    edge-cxr train --network classifier --preset scratch --manifest nih.csv --labels no_finding,pneumonia
-    --lungs work/lungs/best --out work/chest
+    edge-cxr evaluate --manifest covid.csv --split test_internal --bundle research --shortcuts
+"""
+EPILOG = """Examples:
+
+    edge-cxr train --preset paper --manifest chest.csv --lung-manifest lungs.csv --out work/study
+
+    edge-cxr train --preset scratch --network lungs --manifest lungs.csv --out work/lungs
+
+    edge-cxr train --preset finetune --manifest chest.csv --lungs work/lungs/lungs/best
+    --init resnet34=work/earlier/split-0/resnet34/best --out work/study
+
+With several GPUs: torchrun --nproc-per-node 4 -m training.cli train ... Killed, the same command goes on where it was.
 """
 
 
+def _inits(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    inits = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not equals or not name or not path:
+            raise click.BadParameter(
+                f"{value!r} is not NETWORK=FILE; write, for example, resnet50=resnet50.safetensors"
+            )
+        if not any(Path(f"{path}{suffix}").is_file() for suffix in ("", ".safetensors")):
+            raise click.BadParameter(f"there is no file {path}, nor {path}.safetensors")
+        inits[name] = Path(path)
+    return inits
+
+
 @click.command(epilog=EPILOG)
-@click.option("--network", type=click.Choice(["lungs", "classifier"]), required=True, help="Which network to train.")
-@click.option("--preset", type=click.Choice(PRESETS), required=True, help="Architecture, schedule and augmentation.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), required=True, help="Networks, schedules, augmentation.")
 @click.option("--manifest", type=options.FILE, required=True, help="CSV: path,patient_id,label and optional columns.")
-@click.option("--out", type=options.FOLDER, required=True, help="Folder for the weights; an interrupted run goes on.")
-@click.option("--lungs", "lungs_path", type=options.CHECKPOINT, help="Lung checkpoint, for the classifier.")
-@click.option("--init", type=options.CHECKPOINT, help="Checkpoint to start from, e.g. work/chest/best.")
+@click.option("--out", type=options.FOLDER, required=True, help="Folder of the study; an interrupted run goes on.")
+@click.option("--network", "networks", type=click.Choice(NETWORKS), multiple=True,
+              help="Only these; 'lungs' alone trains the U-Net alone.  [default: all of the preset]")  # fmt: skip
+@click.option("--lungs", type=options.CHECKPOINT, help="Lung checkpoint, instead of training one.")
+@click.option("--lung-manifest", type=options.FILE, help="CSV with mask_path; without it, the manifest's own masks.")
+@click.option("--init", "inits", multiple=True, callback=_inits, metavar="NETWORK=FILE",
+              help="First weights: a checkpoint of ours without suffix, or a .safetensors file.")  # fmt: skip
+@click.option("--draws", type=click.IntRange(1, 100), help="Divisions of the cohort.  [default: the preset's]")
+@click.option("--source-draws/--no-source-draws", default=True, show_default=True, help="Also hold out each source.")
+@click.option("--operating-rule", default="half", show_default=True, callback=options.operating_rule,
+              help="half, youden, or sensitivity=0.90: how the operating point is set on val rows.")  # fmt: skip
+@click.option("--test-split", help="On which the study states its figures.  [default: the first with both labels]")
+@click.option("--methods", type=options.FILE, help="Table of methods tried before, from python -m training.methods.")
+@click.option("--report/--no-report", default=True, show_default=True, help="Write the study's report in the end.")
 @options.labels
 @options.framing
 @options.cache
 @options.permitted_only
 @options.leave_out_refused
 @options.seed
-def train(
-    network: str, preset: str, manifest: Path, out: Path, cache: Path, labels: tuple[str, str], framing: str,
-    lungs_path: Path | None, init: Path | None, permitted_only: bool, leave_out_refused: bool, seed: int,
-) -> None:  # fmt: skip
-    """Train one network from a manifest of radiographs."""
-    known = lungs.PRESETS if network == "lungs" else classify.PRESETS
-    if preset not in known:
-        raise click.UsageError(
-            f"--preset {preset} is not for --network {network}; use one of {', '.join(sorted(known))}"
-        )
-    rows = read_manifest(manifest, labels=None if network == "lungs" else labels, permitted_only=permitted_only)
-    rows = hold_out(rows, shares=options.HELD_OUT, seed=seed)
-    splits = [require_split(manifest, rows, split) for split in ("train", "val")]
-    preprocessing = Preprocessing(framing=framing)
-    if network == "classifier":
-        if lungs_path is None:
-            raise click.UsageError("the classifier reads a lung channel: name the lung checkpoint with --lungs")
-        require_preprocessing(lungs_path, preprocessing.digest)
-    sources = _sources(manifest, lungs_path, init)
-    kept = [_standardised(split, preprocessing, cache, leave_out_refused) for split in splits]
-    made_by = {**_made_by(network, preset, manifest, kept, seed, preprocessing, init), **sources}
-    if network == "lungs":
-        chosen = lungs.PRESETS[preset]
-        chosen = replace(chosen, schedule=replace(chosen.schedule, seed=seed))
-        learn, hold = (lungs.load_examples(split, paths, preprocessing, chosen.side) for split, paths in kept)
-        best = lungs.train_lungs(learn, hold, chosen, out, made_by, init=init, say=_say)
-    else:
-        best = _train_classifier(kept, preset, out, made_by, labels, lungs_path, init, seed)
-    click.echo(json.dumps({"checkpoint": str(best)}))
+def train(inits: dict[str, Path], report: bool, **wished: object) -> None:
+    """Train networks from a manifest of radiographs, and write the study's report.
 
-
-def _standardised(
-    rows: tuple[Row, ...], preprocessing: Preprocessing, cache: Path, leave_out_refused: bool
-) -> _Readable:
-    kept = standardise(rows, preprocessing, cache)
-    if leave_out_refused:
-        for item in kept:
-            if item.path is None:
-                _say(f"left out: line {item.row.line}, {item.row.path.name}: {item.refusal}")
-        kept = tuple(item for item in kept if item.path is not None)
-        if not kept:
-            raise UsageError(f"the box refuses every {rows[0].split} row; list radiographs that it reads")
-    return readable(kept)
-
-
-def _train_classifier(
-    kept: list[_Readable], preset: str, out: Path, made_by: dict[str, Any], labels: tuple[str, str],
-    lungs_path: Path, init: Path | None, seed: int,
-) -> Path:  # fmt: skip
-    chosen = classify.PRESETS[preset]
-    chosen = replace(chosen, schedule=replace(chosen.schedule, seed=seed))
-    side = chosen.architecture.side
-    lung_net = load_lungs(lungs_path)
-    learn, hold = (
-        classify.ClassifierExamples(
-            load_pixels(paths, side),
-            lungs.lung_channel(lung_net, paths, side),
-            torch.tensor([labels.index(row.label) for row in split]),
-        )
-        for split, paths in kept
-    )
-    return classify.train_classifier(learn, hold, chosen, out, made_by, init=init, say=_say)
+    The U-Net, every network of the preset on every division of the cohort, what each answers, and the report with its
+    tables and figures.
+    """
+    wishes = Wishes(inits=inits, **wished)  # type: ignore[arg-type]  # click has checked each
+    with this_place() as place:
+        study = Study(wishes, place, lambda line: _say(line, place))
+        if wishes.networks == (LUNGS,):
+            made = {"checkpoint": str(study.lungs.checkpoint)}
+        else:
+            outcome = study.run()
+            made = {"study": str(wishes.out)}
+            if report and place.first:
+                made["report"] = str(report_study(outcome, study))
+    if place.first:
+        click.echo(json.dumps(made))
 
 
 @click.command(epilog=EVALUATE_EPILOG)
 @click.option("--manifest", type=options.FILE, required=True, help="CSV: path,patient_id,label and optional columns.")
+@click.option("--study", "study_folder", type=options.FOLDER, help="Write the report of this study again.")
+@click.option("--report", type=options.FOLDER, help="Folder for that report.  [default: the study's own]")
+@click.option("--without-radiographs", is_flag=True, help="Leave out of that report what shows patients' radiographs.")
 @click.option("--split", "names", multiple=True, default=["test"], show_default=True, help="Splits to score.")
 @click.option("--bundle", type=options.FOLDER, help="Score by the box's own pipeline, with this bundle.")
 @click.option("--precision", default="int8", show_default=True, help="Precision of the bundle.")
@@ -125,17 +114,24 @@ def _train_classifier(
 @click.option("--scores", "scores_csv", type=options.NEW_FILE, help="Write one line a radiograph here.")
 @options.labels
 @options.framing
+@options.cache
 @options.permitted_only
 @options.seed
 def evaluate(
     manifest: Path, names: tuple[str, ...], bundle: Path | None, precision: str, lungs_path: Path | None,
     member: Path | None, shortcuts: bool, lung_masks: bool, scores_csv: Path | None, labels: tuple[str, str],
-    framing: str, permitted_only: bool, seed: int,
+    framing: str, permitted_only: bool, seed: int, study_folder: Path | None, cache: Path,
+    report: Path | None, without_radiographs: bool,
 ) -> None:  # fmt: skip
-    """Print the figures of a manifest's splits as JSON.
+    """Print the figures of a manifest's splits as JSON, or write the report of a study.
 
     A manifest without splits: give the --seed and --permitted-only of the training, or other patients are held out.
     """
+    if study_folder is not None:
+        folder = StudyFolder(study_folder)
+        written = report_again(folder, manifest, cache, report or folder.report, radiographs=not without_radiographs)
+        click.echo(json.dumps({"report": str(written)}))
+        return
     rows = read_manifest(
         manifest, labels=None if lung_masks else labels, permitted_only=permitted_only, apart=not lung_masks
     )
@@ -181,34 +177,9 @@ def _scorer(
     return contextlib.nullcontext(torch_scorer(lungs_path, member, preprocessing))
 
 
-def _sources(manifest: Path, lungs_path: Path | None, init: Path | None) -> dict[str, str | None]:
-    """Digests of what a run starts from: one with another manifest or other weights is another run."""
-    return {
-        "manifest_sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
-        "lungs_sha256": None if lungs_path is None else weights_sha256(lungs_path),
-        "init_sha256": None if init is None else weights_sha256(init),
-    }
-
-
-def _made_by(
-    network: str, preset: str, manifest: Path, kept: list[_Readable], seed: int,
-    preprocessing: Preprocessing, init: Path | None,
-) -> dict[str, Any]:  # fmt: skip
-    """What made the weights, without machine paths: enough to repeat it."""
-    return {
-        "network": network,
-        "preset": preset,
-        "manifest": manifest.name,
-        "rows": {"train": len(kept[0][0]), "val": len(kept[1][0])},
-        "seed": seed,
-        "preprocessing_digest": preprocessing.digest,
-        "init": init.parent.name if init else None,
-        "versions": {"edge-cxr": edge.__version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+def _say(line: str, place: Place) -> None:
+    if place.first:
+        click.echo(line, err=True)
 
 
 if __name__ == "__main__":

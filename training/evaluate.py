@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from edge.errors import UsageError
-from training.arrays import progress
+from training.progress import bar
 from training.row import Row
 from training.statistics import Interval, Proportion, auc_interval
 
@@ -49,7 +49,7 @@ class Scored:
 
 
 def score_rows(rows: Sequence[Row], scorer: Scorer) -> tuple[Scored, ...]:
-    return tuple(Scored(row, scorer(row.path)) for row in progress(rows, "score", total=len(rows)))
+    return tuple(Scored(row, scorer(row.path)) for row in bar(rows, "score", total=len(rows)))
 
 
 def split_figures(scored: Sequence[Scored], *, positive_label: str, point: float) -> dict[str, Any]:

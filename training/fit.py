@@ -1,31 +1,36 @@
-"""The one training loop, for both networks: epochs, learning rate, early stop, checkpoints and exact resume.
+"""The one training loop, for every network: steps, learning rate, early stop, checkpoints and exact resume.
 
-What a batch costs and how good a network is are handed in; lungs.py and classify.py say so.
+What a batch costs and how good a network is are handed in; lungs.py and classify.py say so. What is kept on disk is in
+checkpoints.py.
 """
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from edge.errors import UsageError
+from training.checkpoints import Position, keep, resume, write_log
+from training.devices import Place
 from training.model import Architecture, save_checkpoint
+from training.progress import bar
 
 Say = Callable[[str], None]
-# Only AMX makes bf16 faster on a CPU; without it ResNet34 took 1.27 times as long as in fp32.
-BF16 = torch.cpu._is_amx_tile_supported()
+KEEP_EVERY_S = 300.0  # between two checkpoints inside a long epoch
+_GRADIENT_NORM = 5.0
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """patience: epochs without a better score before it stops. The rate warms up for an epoch and falls as a cosine."""
+    """patience: epochs without a better score before it stops. batch: over all processes.
+
+    optimiser: "adamw" (decoupled weight decay), its rate warms up for an epoch and falls as a cosine; or "adam", the
+    paper's: weight_decay is an L2 term of the loss, and the rate is multiplied by `decay` after every epoch.
+    """
 
     epochs: int
     batch: int
@@ -33,121 +38,105 @@ class Schedule:
     weight_decay: float = 1e-2
     patience: int = 10
     seed: int = 0
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    decay: float = 0.95
 
 
 @dataclass(frozen=True)
 class Task:
-    """examples: tensors of equal length, a batch is the same rows of each. loss_of: (network, batch) -> scalar.
+    """What is learned. learner: the part of the network that moves. examples: tensors of equal length on the CPU, a
+    batch is the same rows of each on the learner's device. places: int64 [n], the rows that are learned from.
 
-    score_of: network (in evaluation mode) -> goodness on the validation rows, the higher the better.
+    loss_of: (learner, batch) -> scalar. score: goodness on the validation rows, the higher the better; the network
+    is in evaluation mode then.
     """
 
+    learner: nn.Module
     examples: tuple[Tensor, ...]
+    places: Tensor
     loss_of: Callable[[nn.Module, tuple[Tensor, ...]], Tensor]
-    score_of: Callable[[nn.Module], float]
+    score: Callable[[], float]
 
 
 def fit(
     network: nn.Module, architecture: Architecture, task: Task, schedule: Schedule, out: Path, made_by: dict[str, Any],
-    *, say: Say,
+    *, place: Place, say: Say, keep_every_s: float = KEEP_EVERY_S,
 ) -> Path:  # fmt: skip
-    """Train and return the path of the best checkpoint, `out/best`. An interrupted run goes on after its last epoch.
+    """Train and return the path of the best checkpoint, `out/best`. A run that was killed goes on after its last
+    kept step.
 
-    Every epoch is seeded by itself, so a resumed run draws what an undisturbed one would have drawn.
+    Every step is seeded by itself, so a resumed run draws what an undisturbed one would have drawn.
     """
     made_by = {**made_by, "schedule": asdict(schedule)}
-    network = network.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(network.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay)
-    done, best, best_epoch = _resume(out, network, optimiser, made_by)
-    for epoch in range(done, schedule.epochs):
-        if epoch - best_epoch > schedule.patience:
-            say(f"stopped: no better score for {schedule.patience} epochs")
-            break
+    learner, optimiser = task.learner, _optimiser(task.learner, schedule)
+    at = resume(out, learner, optimiser, made_by)
+    shared = place.shared(learner)
+    while at.epoch < schedule.epochs and at.epoch - at.best_epoch <= schedule.patience:
         started = time.monotonic()
-        torch.manual_seed(schedule.seed * 100_003 + epoch)
-        loss = _one_epoch(network, optimiser, task, schedule, epoch)
-        with torch.inference_mode():
-            score = task.score_of(network.eval())
-        if score > best:
-            best, best_epoch = score, epoch
-            save_checkpoint(out / "best", network, architecture, {**made_by, "epoch": epoch, "score": score})
-        line = {"epoch": epoch, "loss": round(loss, 4), "score": round(score, 4), "best": round(best, 4)}
-        _keep(out, network, optimiser, {"made_by": made_by, "done": epoch + 1, "best": best, "best_epoch": best_epoch})
-        with (out / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps({**line, "seconds": round(time.monotonic() - started, 1)}) + "\n")
-        say(f"epoch {epoch + 1}/{schedule.epochs}  loss {loss:.4f}  score {score:.4f}  best {best:.4f}"
+        learner.train()
+        at = _one_epoch(shared, learner, optimiser, task, schedule, at, out, made_by, place, keep_every_s)
+        network.eval()
+        score = place.agreed(_score(task) if place.first else 0.0)
+        if score > at.best:
+            at = at.better(score)
+            if place.first:
+                save_checkpoint(out / "best", network, architecture, {**made_by, "epoch": at.epoch, "score": score})
+        loss = at.loss_sum / max(1, at.step)
+        at = at.next_epoch({"epoch": at.epoch, "loss": round(loss, 4), "score": round(score, 4),
+                            "best": round(at.best, 4), "seconds": round(time.monotonic() - started, 1)})  # fmt: skip
+        if place.first:
+            keep(out, learner, optimiser, at, made_by)
+            write_log(out, at)
+        say(f"{out.name}: epoch {at.epoch}/{schedule.epochs}  loss {loss:.4f}  score {score:.4f}  best {at.best:.4f}"
             f"  {time.monotonic() - started:.0f} s")  # fmt: skip
+    if at.epoch < schedule.epochs:
+        say(f"{out.name}: stopped, no better score for {schedule.patience} epochs")
+    place.wait()
     return out / "best"
 
 
 def _one_epoch(
-    network: nn.Module, optimiser: torch.optim.Optimizer, task: Task, schedule: Schedule, epoch: int
-) -> float:
-    """One pass over the examples; returns the mean loss."""
-    network.train()
-    order = torch.randperm(len(task.examples[0]))
-    steps = max(1, len(order) // schedule.batch)  # the last, smaller batch is left for another epoch's order
-    total = 0.0
-    for step, chosen in enumerate(_batches(order, schedule.batch, steps)):
+    shared: nn.Module, learner: nn.Module, optimiser: torch.optim.Optimizer, task: Task, schedule: Schedule,
+    at: Position, out: Path, made_by: dict[str, Any], place: Place, keep_every_s: float,
+) -> Position:  # fmt: skip
+    """The steps of an epoch that are still to do. The last, smaller batch is left for another epoch's order."""
+    generator = torch.Generator().manual_seed(schedule.seed * 100_003 + at.epoch)
+    order = task.places[torch.randperm(len(task.places), generator=generator)]
+    steps = max(1, len(order) // schedule.batch)
+    kept_at = time.monotonic()
+    for step in bar(range(at.step, steps), f"{out.name} epoch {at.epoch + 1}", total=steps, done=at.step):
+        whole = at.epoch * steps + step
+        torch.manual_seed((schedule.seed * 1_000_003 + whole) * place.world + place.rank)
         for group in optimiser.param_groups:
-            group["lr"] = schedule.learning_rate * _rate(epoch * steps + step, steps, schedule.epochs)
-        with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
-            loss = task.loss_of(network, tuple(tensor[chosen] for tensor in task.examples))
+            group["lr"] = schedule.learning_rate * rate(schedule, whole, steps)
+        chosen = place.share(order[step * schedule.batch : (step + 1) * schedule.batch])
+        batch = tuple(tensor[chosen].to(place.device) for tensor in task.examples)
+        with place.autocast():
+            loss = task.loss_of(shared, batch)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(learner.parameters(), _GRADIENT_NORM)
         optimiser.step()
-        total += float(loss.detach())
-    return total / steps
+        at = at.next_step(float(loss.detach()))
+        if place.first and time.monotonic() - kept_at >= keep_every_s:
+            keep(out, learner, optimiser, at, made_by)
+            kept_at = time.monotonic()
+    return at
 
 
-def _batches(order: Tensor, batch: int, steps: int) -> Iterator[Tensor]:
-    for step in range(steps):
-        yield order[step * batch : (step + 1) * batch]
-
-
-def _rate(step: int, steps_per_epoch: int, epochs: int) -> float:
-    """Share of the learning rate at a step."""
+def rate(schedule: Schedule, step: int, steps_per_epoch: int) -> float:
+    """Share of the learning rate at a step, counted over the whole run."""
+    if schedule.optimiser == "adam":
+        return schedule.decay ** (step // steps_per_epoch)
     warm = min(1.0, (step + 1) / steps_per_epoch)
-    return warm * 0.5 * (1 + math.cos(math.pi * step / (steps_per_epoch * epochs)))
+    return warm * 0.5 * (1 + math.cos(math.pi * step / (steps_per_epoch * schedule.epochs)))
 
 
-def _keep(out: Path, network: nn.Module, optimiser: torch.optim.Optimizer, record: dict[str, Any]) -> None:
-    """Weights and optimiser of the last epoch; the record is written last, so that it means complete."""
-    tensors = {f"network.{name}": tensor.contiguous() for name, tensor in network.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": tensor.contiguous() for name, tensor in state.items()}
-    kept = out / f"last-{record['done']}.safetensors"
-    save_file(tensors, kept)
-    beside = out / ".last.json"
-    beside.write_text(json.dumps({**record, "weights": kept.name}, indent=1, sort_keys=True), encoding="utf-8")
-    beside.replace(out / "last.json")
-    for older in out.glob("last-*.safetensors"):
-        if older != kept:
-            older.unlink()
+def _optimiser(learner: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    kind = torch.optim.Adam if schedule.optimiser == "adam" else torch.optim.AdamW
+    return kind(learner.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay)
 
 
-def _resume(
-    out: Path, network: nn.Module, optimiser: torch.optim.Optimizer, made_by: dict[str, Any]
-) -> tuple[int, float, int]:
-    """(epochs done, best score, its epoch) of an interrupted run in `out`, its weights loaded; (0, -inf, 0) if none.
-
-    Raises UsageError when the folder holds a run with other settings.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        record = json.loads((out / "last.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return 0, -math.inf, 0
-    asked = json.loads(json.dumps(made_by))
-    if {**asked, **record["made_by"]} != asked:  # a run of an earlier version lacks the keys added since
-        raise UsageError(f"{out.name} holds a run with other settings; choose another --out or remove the folder")
-    tensors = load_file(out / record["weights"])
-    network.load_state_dict({name[8:]: tensor for name, tensor in tensors.items() if name.startswith("network.")})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = tensor
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    return record["done"], record["best"], record["best_epoch"]
+@torch.inference_mode()
+def _score(task: Task) -> float:
+    return task.score()

@@ -1,7 +1,7 @@
-"""The lung U-Net: its examples, loss (Dice and cross-entropy) and Dice; and lung probabilities for the classifier."""
+"""The lung U-Net: its examples, loss (Dice and cross-entropy), training, and overlap with masks."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +12,26 @@ from torch import Tensor, nn
 
 from edge.engines.base import MASK_SIDE
 from edge.imaging.preprocess import Preprocessing
-from training.arrays import IGNORE, load, load_mask, progress, reduce_pixels
+from training.arrays import IGNORE, load, load_mask, reduce_pixels
 from training.augment import Augmentation, Augmenter
+from training.devices import Place
 from training.fit import Say, Schedule, Task, fit
-from training.model import LungArchitecture, LungNet, initialise, reduce_to
+from training.model import LungArchitecture, LungNet, initialise
+from training.progress import bar
 from training.row import Row
 
 
 @dataclass(frozen=True)
 class LungPreset:
-    """side: pixels at which it trains; the exported graph runs it at 256."""
+    """side: pixels at which it trains; the exported graph runs it at 256. coarse: a first schedule at half the side,
+    for a quarter of the cost: most of the learning happens there.
+    """
 
     architecture: LungArchitecture
     schedule: Schedule
     augmentation: Augmentation
     side: int = MASK_SIDE
-
-
-_STRONG = Augmentation(degrees=12.0, translate=0.08, contrast=0.4, brightness=0.3, gamma=0.4)
-_TINY = LungArchitecture(depth=3, widths=(48, 24, 12))
-PRESETS: dict[str, LungPreset] = {
-    # Half the side costs a quarter: most of the learning happens there, `lungs` then sharpens the edges.
-    "lungs-coarse": LungPreset(LungArchitecture(), Schedule(60, 8, 1e-3, patience=20), _STRONG, side=128),
-    "lungs": LungPreset(LungArchitecture(), Schedule(12, 8, 4e-4, patience=6), _STRONG),
-    "phantom": LungPreset(_TINY, Schedule(8, 16, 2e-3, patience=8), Augmentation(), side=128),
-    "smoke": LungPreset(_TINY, Schedule(2, 4, 1e-3), Augmentation(), side=64),
-}
+    coarse: Schedule | None = None
 
 
 @dataclass(frozen=True)
@@ -49,8 +43,9 @@ class LungExamples:
 
 
 def load_examples(rows: Sequence[Row], kept: Sequence[Path], preprocessing: Preprocessing, side: int) -> LungExamples:
+    """The radiographs and masks of every row, reduced to `side`."""
     radiographs, masks = [], []
-    for row, path in zip(rows, kept, strict=True):
+    for row, path in bar(zip(rows, kept, strict=True), "lung masks", total=len(rows)):
         standardised = load(path)
         mask = load_mask(row, standardised.crop, side, preprocessing.side)
         radiographs.append(reduce_pixels(standardised.pixels, side))
@@ -60,26 +55,36 @@ def load_examples(rows: Sequence[Row], kept: Sequence[Path], preprocessing: Prep
 
 
 def train_lungs(
-    training: LungExamples, validation: LungExamples, preset: LungPreset, out: Path, made_by: dict[str, Any],
-    *, init: Path | None, say: Say,
+    load_at: Callable[[int], tuple[LungExamples, LungExamples]], preset: LungPreset, out: Path, made_by: dict[str, Any],
+    *, place: Place, say: Say,
 ) -> Path:  # fmt: skip
-    """The path of the best checkpoint by mean Dice on the validation rows."""
+    """The path of the best checkpoint by mean Dice on the validation rows.
+
+    load_at: side -> training and validation examples.
+    """
+    init = None
+    if preset.coarse is not None:
+        coarse = replace(preset, schedule=preset.coarse, side=preset.side // 2, coarse=None)
+        init = train_lungs(load_at, coarse, out / "coarse", made_by, place=place, say=say)
     torch.manual_seed(preset.schedule.seed)
     network = LungNet(preset.architecture)
     if init is not None:
         initialise(network, init)
+    network = network.to(place.device, memory_format=torch.channels_last)
     augmenter = Augmenter(preset.augmentation)
+    training, validation = load_at(preset.side)
 
-    def loss_of(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    def loss_of(learner: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         radiographs, masks = augmenter(batch[0].float() / 255, batch[1].float())
-        return lung_loss(network(radiographs).float(), masks[:, :1], (masks[:, 1:] > 0.99).float())
+        logits = learner(radiographs.contiguous(memory_format=torch.channels_last))
+        return lung_loss(logits.float(), masks[:, :1], (masks[:, 1:] > 0.99).float())
 
-    def score_of(network: nn.Module) -> float:
+    def score() -> float:
         return float(dice_of(network, validation).mean())
 
-    task = Task((training.radiographs, training.masks), loss_of, score_of)
+    task = Task(network, (training.radiographs, training.masks), torch.arange(len(training.masks)), loss_of, score)
     settings = {**made_by, "augmentation": asdict(preset.augmentation), "side": preset.side}
-    return fit(network, preset.architecture, task, preset.schedule, out, settings, say=say)
+    return fit(network, preset.architecture, task, preset.schedule, out, settings, place=place, say=say)
 
 
 def lung_loss(logits: Tensor, lung: Tensor, known: Tensor) -> Tensor:
@@ -102,6 +107,11 @@ def dice(predicted: Tensor, masks: Tensor) -> Tensor:
     return 2 * overlap / both.clamp(min=1)
 
 
+def iou(overlap_dice: Tensor) -> Tensor:
+    """Intersection over union from Dice: both count the same pixels."""
+    return overlap_dice / (2 - overlap_dice)
+
+
 def dice_of(network: nn.Module, examples: LungExamples) -> Tensor:
     predicted = lung_probabilities(network, examples.radiographs) > 0.5
     return dice(predicted, examples.masks)
@@ -109,15 +119,7 @@ def dice_of(network: nn.Module, examples: LungExamples) -> Tensor:
 
 @torch.inference_mode()
 def lung_probabilities(network: nn.Module, radiographs: Tensor, *, batch: int = 16) -> Tensor:
-    """uint8 [n, 1, side, side] -> float [n, 1, side, side] in 0..1."""
-    parts = (part.float().div(255).to(memory_format=torch.channels_last) for part in radiographs.split(batch))
-    return torch.cat([network(part).sigmoid() for part in parts])
-
-
-def lung_channel(network: nn.Module, kept: Sequence[Path], side: int) -> Tensor:
-    """uint8 [n, 1, side, side]: the classifier's second channel, times 255, as the exported graph makes it."""
-    channels = []
-    for path in progress(kept, "lung channel", total=len(kept)):
-        probability = lung_probabilities(network, reduce_pixels(load(path).pixels, MASK_SIDE))
-        channels.append((reduce_to(probability, side) * 255).round().to(torch.uint8))
-    return torch.cat(channels)
+    """uint8 [n, 1, side, side] -> float [n, 1, side, side] in 0..1, on the CPU."""
+    device = next(network.parameters()).device
+    parts = (part.to(device).float().div(255) for part in radiographs.split(batch))
+    return torch.cat([network(part.contiguous(memory_format=torch.channels_last)).sigmoid().cpu() for part in parts])

@@ -5,6 +5,7 @@ A checkpoint is `<name>.safetensors` (weights) with `<name>.json` (what made the
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from edge.engines.base import EMBEDDING_SIZE
 from edge.errors import UsageError
+from training.keras_resnet50 import move_stride
 
 _N = TypeVar("_N", bound=nn.Module)
 
@@ -33,12 +35,15 @@ class LungArchitecture:
 
 @dataclass(frozen=True)
 class ClassifierArchitecture:
-    """backbone: a timm name. channels: narrower stages than the backbone's own, or () for its own (ResNets only)."""
+    """backbone: a timm name, or resnet50-v1. channels: narrower stages than the backbone's own, or () for its own
+    (ResNets only). lung_channel: False for the ablation, whose second channel is zeros.
+    """
 
     name: str = "resnet34"
     backbone: str = "resnet34"
     channels: tuple[int, ...] = ()
     side: int = 320  # pixels of the network's input
+    lung_channel: bool = True
 
 
 def reduce_to(radiographs: Tensor, side: int) -> Tensor:
@@ -97,20 +102,33 @@ class Classifier(nn.Module):
 
     def __init__(self, architecture: ClassifierArchitecture) -> None:
         super().__init__()
-        narrower: dict[str, Any] = {"channels": architecture.channels} if architecture.channels else {}
-        self.backbone = timm.create_model(
-            architecture.backbone, pretrained=False, in_chans=3, num_classes=0, global_pool="", **narrower
-        )
+        self.backbone = _backbone(architecture)
         self.features: int = self.backbone.num_features  # type: ignore[assignment]  # any timm network
         self.head = DecisionHead(self.features)
 
     def forward(self, channels: Tensor) -> tuple[Tensor, Tensor]:
-        return self.head(self.backbone(channels).mean(dim=(2, 3)))
+        return self.head(self.pooled(channels))
+
+    def pooled(self, channels: Tensor) -> Tensor:
+        """The feature map's mean, [N, features]."""
+        return self.backbone(channels).mean(dim=(2, 3))
 
     def evidence(self, feature_map: Tensor) -> Tensor:
         """The decision head at every position: [N, features, h, w] -> positive-class probability [N, 1, h, w]."""
         logits, _ = self.head(feature_map.permute(0, 2, 3, 1))
         return logits.softmax(dim=-1)[..., 1].unsqueeze(1)
+
+
+def _backbone(architecture: ClassifierArchitecture) -> nn.Module:
+    """[N, 3, side, side] -> feature map [N, num_features, h, w]; what timm puts behind the feature map is left out."""
+    narrower: dict[str, Any] = {"channels": architecture.channels} if architecture.channels else {}
+    name = architecture.backbone.removesuffix("-v1")
+    backbone = timm.create_model(name, pretrained=False, in_chans=3, num_classes=0, global_pool="", **narrower)
+    if name != architecture.backbone:
+        move_stride(backbone)
+    if hasattr(backbone, "pre_logits"):  # VGG's two 4096-wide layers: the decision head stands in their place
+        backbone.pre_logits = nn.Identity()
+    return backbone
 
 
 def channels_of(radiographs: Tensor, lungs: Tensor) -> Tensor:
@@ -135,11 +153,24 @@ def save_checkpoint(path: Path, network: nn.Module, architecture: Architecture, 
     Path(f"{path}.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def copy_checkpoint(path: Path, to: Path) -> None:
+    """Both paths without suffix."""
+    read_record(path)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in (".safetensors", ".json"):
+        shutil.copyfile(f"{path}{suffix}", f"{to}{suffix}")
+
+
 def read_record(path: Path) -> dict[str, Any]:
     try:
         return json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no checkpoint {path.name} in {path.parent.name}; train it first: edge-cxr train") from None
+
+
+def weights_file(init: Path) -> Path:
+    """The safetensors of a checkpoint named without suffix, or the file itself."""
+    return init if init.suffix == ".safetensors" else Path(f"{init}.safetensors")
 
 
 def weights_sha256(path: Path) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from edge.imaging.preprocess import FRAMINGS
+from training.calibration import operating_point
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -29,6 +30,16 @@ def _two_labels(context: click.Context, parameter: click.Parameter, value: str) 
 labels = click.option(
     "--labels", default="other,covid", show_default=True, callback=_two_labels, help="NEGATIVE,POSITIVE."
 )
+
+
+def operating_rule(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        operating_point([0.0, 1.0], [False, True], value)
+    except ValueError as fault:
+        raise click.BadParameter(str(fault)) from None
+    return value
+
+
 permitted_only = click.option(
     "--permitted-only",
     is_flag=True,

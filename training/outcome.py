@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.row import Row
+from training.statistics import Interval
 
 ENSEMBLE = "ensemble"
 
@@ -74,6 +75,15 @@ class Excluded:
 
 
 @dataclass(frozen=True)
+class TriedMethod:
+    """What was tried before the study, and why. aucs: by how it was judged, each with n radiographs."""
+
+    name: str
+    why: str
+    aucs: Mapping[str, tuple[Interval, int]]
+
+
+@dataclass(frozen=True)
 class StudyOutcome:
     """draws: draws[0] is the division that the weights to deploy come from. source_draws: one held-out source each.
 
@@ -91,3 +101,4 @@ class StudyOutcome:
     primary: str
     lungs: Sequence[LungOverlap]
     settings: Mapping[str, Any]
+    methods: Sequence[TriedMethod] = ()

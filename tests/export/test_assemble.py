@@ -20,6 +20,7 @@ from export.card import first_line
 from export.cli import assemble_command, export, finish_command
 from training.cli import evaluate, train
 from training.manifest import of_split, read_manifest
+from training.model import copy_checkpoint
 from training.phantoms import write_training_set
 from training.row import Row
 from training.scorers import EngineAnswer, ask_engine
@@ -46,8 +47,9 @@ class Work:
     manifest: Path
 
     @property
-    def weights(self) -> tuple[object, ...]:
-        return "--lungs", self.folder / "lungs/best", "--member", self.folder / "chest/best"
+    def weights(self) -> tuple[str, Path, str, Path]:
+        study = self.folder / "study"
+        return "--lungs", study / "lungs/best", "--member", study / "split-0/resnet18/best"
 
     @property
     def cache(self) -> tuple[object, ...]:
@@ -60,9 +62,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     folder = tmp_path_factory.mktemp("work")
     counts = {"train": 6, "val": 4, "test": 4}
     made = Work(folder, write_training_set(folder / "phantoms", counts, longest_side=256))
-    smoke = ("--preset", "smoke", "--manifest", made.manifest, *made.cache)
-    run(train, "--network", "lungs", *smoke, "--out", folder / "lungs")
-    run(train, "--network", "classifier", *smoke, *made.weights[:2], "--out", folder / "chest")
+    trained = ("--preset", "phantom", "--manifest", made.manifest, *made.cache, "--no-report")
+    run(train, *trained, "--out", folder / "study")
     run(export, *made.weights, "--out", folder / "graphs/model.fp32.onnx")
     graphs = ("--fp32", folder / "graphs/model.fp32.onnx", "--int8", folder / "graphs/model.int8.onnx")
     (folder / "parity.json").write_text(run(calibrate, *graphs, "--manifest", made.manifest, *made.cache))
@@ -161,7 +162,7 @@ def test_the_card_states_what_was_measured(work: Work, bundle: Bundle) -> None:
     dice = json.loads((work.folder / "lungs.json").read_text())["test"]
     assert (dice["n"], dice["n_radiographs"], dice["n_refused"]) == (4, 4, 0)
     assert f"| test | {dice['median']:.3f} | {dice['tenth_percentile']:.3f} | 4 | 4 | 0 |" in card
-    assert "- lungs: 6 train and 4 val rows of manifest.csv, preset smoke, seed 0." in card
+    assert "- lungs: 6 train and 4 val rows of manifest.csv, preset phantom, seed 0." in card
 
 
 # What does not belong together is refused before anything is written.
@@ -173,24 +174,23 @@ def told(command: Command, *arguments: object) -> str:
     return str(finished.exception)
 
 
-def with_record(work: Work, folder: Path, name: str, **changes: str) -> Path:
+def with_record(checkpoint: Path, folder: Path, **changes: str) -> Path:
     """A copy of a checkpoint whose record says something else."""
-    (folder / name).mkdir()
-    for suffix in (".json", ".safetensors"):
-        (folder / name / f"best{suffix}").write_bytes((work.folder / name / f"best{suffix}").read_bytes())
-    record = json.loads((folder / name / "best.json").read_text())
-    (folder / name / "best.json").write_text(json.dumps({**record, **changes}))
-    return folder / name / "best"
+    copy = folder / checkpoint.parent.name / "best"
+    copy_checkpoint(checkpoint, copy)
+    record = copy.with_suffix(".json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), **changes}))
+    return copy
 
 
 def test_networks_of_two_preprocessings_make_no_graph(work: Work, tmp_path: Path) -> None:
-    lungs = with_record(work, tmp_path, "lungs", preprocessing_digest="0" * 64)
+    lungs = with_record(work.weights[1], tmp_path, preprocessing_digest="0" * 64)
     asked = ("--lungs", lungs, *work.weights[2:], "--out", tmp_path / "model.fp32.onnx")
-    assert "chest/best was trained with preprocessing" in told(export, *asked)
+    assert "resnet18/best was trained with preprocessing" in told(export, *asked)
 
 
 def test_a_classifier_goes_only_with_its_own_lung_network(work: Work, tmp_path: Path) -> None:
-    member = with_record(work, tmp_path, "chest", lungs_sha256="0" * 64)
+    member = with_record(work.weights[3], tmp_path, lungs_sha256="0" * 64)
     asked = (*work.weights[:2], "--member", member)
     assert "other lung weights than lungs/best" in told(export, *asked, "--out", tmp_path / "model.fp32.onnx")
     into = ("--graphs", work.folder / "graphs", "--manifest", work.manifest, "--out", tmp_path / "bundle")
@@ -199,7 +199,7 @@ def test_a_classifier_goes_only_with_its_own_lung_network(work: Work, tmp_path: 
 
 def test_a_recipe_of_another_framing_is_refused(work: Work, tmp_path: Path) -> None:
     into = ("--graphs", work.folder / "graphs", "--manifest", work.manifest, "--out", tmp_path / "bundle")
-    assert "chest/best was trained with preprocessing" in told(
+    assert "resnet18/best was trained with preprocessing" in told(
         assemble_command, "--recipe", "research", *work.weights, *into
     )
     assert not (tmp_path / "bundle").exists()

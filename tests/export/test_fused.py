@@ -14,8 +14,9 @@ from edge.engines.base import OUTPUT_NAMES
 from edge.values import Crop
 from export.fused import Fused, fold_zero_channel
 from export.graph import OPSET
-from training.lungs import lung_channel
+from training.devices import ALONE
 from training.model import Classifier, ClassifierArchitecture, LungArchitecture, LungNet, channels_of
+from training.stacks import lung_stack
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's exporter and timm
@@ -88,7 +89,7 @@ def test_a_classifier_is_trained_on_the_lung_channel_that_the_graph_computes(tmp
     with torch.inference_mode(), pytest.raises(Kept):
         graph(torch.from_numpy(pixels)[None, None].float() / 255)
     assert member.channels is not None
-    trained_on = lung_channel(lungs, [tmp_path / "kept.npz"], side).float() / 255
+    trained_on = lung_stack(lungs, "0" * 64, [tmp_path / "kept.npz"], side, tmp_path, place=ALONE).float() / 255
     torch.testing.assert_close(member.channels[:, 1:], trained_on, atol=1.01 / 255, rtol=0)  # kept as uint8
     assert float(trained_on.max() - trained_on.min()) > 0.05
 
