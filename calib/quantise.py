@@ -26,6 +26,7 @@ QUANTISED = ("Conv",)
 FLOATING = ("Gemm", "MatMul", "Sigmoid", "Softmax", "Resize")
 MOST_WEIGHT = 64  # 2 * 64 * 255 still fits into 16 bits with sign
 FEW_CHANNELS = 2  # a convolution that reads so few is a first one
+LARGE_WEIGHTS = 1 << 14  # elements
 _SEARCH_DEPTH = 4  # operators between an output's sigmoid and the convolution that made it
 
 
@@ -75,8 +76,23 @@ def quantise(fp32: Path, int8: Path, kept: Sequence[Path]) -> None:
     kept_imports = [opset for opset in model.opset_import if opset.domain in used]  # the optimiser adds unused ones
     model.ClearField("opset_import")
     model.opset_import.extend(kept_imports)
+    halve_large_weights(model)
     check(model)
     onnx.save(model, int8)
+
+
+def halve_large_weights(model: onnx.ModelProto) -> None:
+    """Keep large weights that stay in floating point as fp16, and cast them where they are read: half the file."""
+    casts = []
+    for initializer in model.graph.initializer:
+        weights = onnx.numpy_helper.to_array(initializer)
+        if weights.dtype == np.float32 and weights.size >= LARGE_WEIGHTS:
+            whole, half = initializer.name, f"{initializer.name}_fp16"
+            initializer.CopyFrom(onnx.numpy_helper.from_array(weights.astype(np.float16), half))
+            casts.append(onnx.helper.make_node("Cast", [half], [whole], f"{whole}_cast", to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    model.graph.ClearField("node")
+    model.graph.node.extend(nodes)
 
 
 def left_in_float(graph: onnx.GraphProto) -> set[str]:

@@ -32,10 +32,12 @@ def export(lungs: Path, members: tuple[Path, ...], out: Path) -> None:
     for member in members:
         require_pair(lungs, member)
     loaded = [load_classifier(member) for member in members]
-    sides = {architecture.side for _, architecture in loaded}
-    if len(sides) > 1:
-        raise click.UsageError(f"the members read {sorted(sides)} pixels; one graph needs one size")
-    fused = Fused(load_lungs(lungs), [network for network, _ in loaded], side=sides.pop())
+    inputs = {(architecture.side, architecture.lung_crop) for _, architecture in loaded}
+    if len(inputs) > 1:
+        told = ", ".join(f"{side} pixels{' of the lungs alone' if crop else ''}" for side, crop in sorted(inputs))
+        raise click.UsageError(f"the members read {told}; one graph needs one input")
+    ((side, lung_crop),) = inputs
+    fused = Fused(load_lungs(lungs), [network for network, _ in loaded], side=side, lung_crop=lung_crop)
     write_graph(fused, out)
     click.echo(json.dumps({"graph": str(out), "bytes": out.stat().st_size}))
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F  # noqa: N812 - the name torch's own documentati
 from torch import Tensor, nn
 
 from edge.engines.base import EVIDENCE_SIDE, MASK_SIDE
-from training.model import Classifier, LungNet, reduce_to
+from training.lung_crop import lung_boxes, uncrop
+from training.model import Classifier, LungNet, inputs_of, reduce_to
 
 INPUT_NAME = "radiograph"
 
@@ -23,21 +24,26 @@ class Fused(nn.Module):
     [N, 1, 32, 32], both in 0..1; the evidence map is the mean of the members'.
     """
 
-    def __init__(self, lungs: LungNet, members: Sequence[Classifier], *, side: int, embedding_member: int = 0) -> None:
+    def __init__(
+        self, lungs: LungNet, members: Sequence[Classifier], *, side: int, embedding_member: int = 0,
+        lung_crop: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.lungs = lungs
         self.members = nn.ModuleList(fold_zero_channel(member) for member in members)
         self.side = side
+        self.lung_crop = lung_crop
         self.embedding_member = embedding_member
         self.eval()
 
     def forward(self, radiograph: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         lung_mask = self.lungs(reduce_to(radiograph, MASK_SIDE)).sigmoid()  # [N, 1, 256, 256]
-        at_side = reduce_to(lung_mask, self.side)
-        channels = torch.cat([reduce_to(radiograph, self.side), at_side], dim=1)  # [N, 2, side, side]
+        channels = torch.cat(inputs_of(radiograph, lung_mask, self.side, lung_crop=self.lung_crop), dim=1)
         scores, embeddings, evidence = zip(*(_ask(member, channels) for member in self.members), strict=True)
         member_scores = torch.stack(scores, dim=1)
         evidence_map = torch.stack(evidence).mean(dim=0)
+        if self.lung_crop:
+            evidence_map = uncrop(evidence_map, lung_boxes(lung_mask), EVIDENCE_SIDE)
         return member_scores.mean(dim=1), member_scores, embeddings[self.embedding_member], lung_mask, evidence_map
 
 

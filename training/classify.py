@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - the name torch's own documentati
 from torch import Tensor, nn
 
 from training.augment import Augmentation, Augmenter
+from training.checkpoints import RECORD
 from training.devices import Place
 from training.fit import Say, Schedule, Task, fit
 from training.model import Classifier, ClassifierArchitecture, DecisionHead, channels_of, initialise, load_classifier
@@ -95,7 +96,8 @@ def train_classifier(
         "label_smoothing": preset.label_smoothing,
         "frozen_views": preset.frozen_views,
         "balanced": preset.balanced,
-        "first_weights": _start(network, preset, init, say),
+        # Of a run that goes on only its record needs to know; its own weights take their place.
+        "first_weights": _start(network, preset, init, _quiet if (out / RECORD).exists() else say),
     }
     augmenter = None if preset.augmentation is None else Augmenter(preset.augmentation)
     if preset.frozen_views:
@@ -116,6 +118,10 @@ def _start(network: Classifier, preset: ClassifierPreset, init: Path | None, say
         say(f"{preset.architecture.name}: no first weights, training from scratch")
         return "scratch"
     return first_weights(network.backbone, preset.architecture.backbone, wish, say)
+
+
+def _quiet(line: str) -> None:
+    """Said before, when the run began."""
 
 
 def _whole_task(

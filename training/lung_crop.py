@@ -35,7 +35,20 @@ def lung_boxes(lungs: Tensor) -> Tensor:
 def crop_to(pictures: Tensor, boxes: Tensor, side: int) -> Tensor:
     """[N, C, h, w] and boxes [N, 4] -> [N, C, side, side], bilinear; outside the picture is black."""
     x, y, width, height = boxes.unbind(dim=1)
-    zero = torch.zeros_like(x)
-    theta = torch.stack([torch.stack([width, zero, x], 1), torch.stack([zero, height, y], 1)], 1)  # [N, 2, 3]
-    grid = F.affine_grid(theta, [len(pictures), pictures.shape[1], side, side], align_corners=False)
+    return _sampled(pictures, (x, width), (y, height), side)
+
+
+def uncrop(maps: Tensor, boxes: Tensor, side: int) -> Tensor:
+    """Maps [N, C, h, w] of cropped pictures -> [N, C, side, side] of whole ones; outside the box is 0."""
+    x, y, width, height = boxes.unbind(dim=1)
+    return _sampled(maps, (-x / width, 1 / width), (-y / height, 1 / height), side)
+
+
+def _sampled(pictures: Tensor, across: tuple[Tensor, Tensor], down: tuple[Tensor, Tensor], side: int) -> Tensor:
+    """across, down: centre and half extent [N] of what is sampled, in -1..1 of the pictures."""
+    at = (torch.arange(side, device=pictures.device, dtype=pictures.dtype) + 0.5) * (2 / side) - 1
+    columns = across[0][:, None] + across[1][:, None] * at  # [N, side]
+    rows = down[0][:, None] + down[1][:, None] * at
+    shape = (-1, side, side)
+    grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=-1)
     return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from edge.engines.base import MASK_SIDE
 from edge.imaging.preprocess import Preprocessing
 from training import options
 from training.arrays import load
@@ -30,13 +31,13 @@ from training.augment import STRONG, Augmenter
 from training.classify import Examples, Features, features_of, head_scores, head_task, source_weights
 from training.devices import ALONE
 from training.fit import Schedule, fit
-from training.lung_crop import crop_to, lung_boxes
 from training.lungs import lung_probabilities
 from training.model import (
     Classifier,
     ClassifierArchitecture,
     DecisionHead,
     initialise,
+    inputs_of,
     load_lungs,
     reduce_to,
     weights_file,
@@ -224,14 +225,11 @@ def _examples(cohort: StudyCohort, lungs: Path, method: Method) -> Examples:
     lung_net = load_lungs(lungs)
     radiographs, channels = [], []
     for path in bar(cohort.paths, "radiographs", total=len(cohort.paths)):
-        pixels = torch.from_numpy(load(path).pixels)[None, None].float()  # [1, 1, 1024, 1024]
-        probability = lung_probabilities(lung_net, reduce_to(pixels, 256).round().to(torch.uint8))
-        if method.lung_crop:
-            boxes = lung_boxes(probability)
-            pixels = crop_to(reduce_to(pixels, 512), boxes, method.side)
-            probability = crop_to(probability, boxes, method.side)
-        radiographs.append(reduce_to(pixels, method.side).round().to(torch.uint8))
-        channels.append((reduce_to(probability, method.side) * 255).round().to(torch.uint8))
+        pixels = torch.from_numpy(load(path).pixels)[None, None]  # [1, 1, 1024, 1024]
+        probability = lung_probabilities(lung_net, reduce_to(pixels.float(), MASK_SIDE).round().to(torch.uint8))
+        radiograph, lung = inputs_of(pixels.float() / 255, probability, method.side, lung_crop=method.lung_crop)
+        radiographs.append((radiograph * 255).round().to(torch.uint8))
+        channels.append((lung * 255).round().to(torch.uint8))
     count = len(cohort.paths)
     return Examples(
         torch.cat(radiographs), torch.cat(channels), torch.zeros(count, dtype=torch.int64), torch.ones(count)

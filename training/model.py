@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from edge.engines.base import EMBEDDING_SIZE
 from edge.errors import UsageError
 from training.keras_resnet50 import move_stride
+from training.lung_crop import crop_to, lung_boxes
 
 _N = TypeVar("_N", bound=nn.Module)
+CROP_FROM = 512  # pixels of the radiograph that a lung crop is cut from
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class ClassifierArchitecture:
     channels: tuple[int, ...] = ()
     side: int = 320  # pixels of the network's input
     lung_channel: bool = True
+    lung_crop: bool = False  # whether it sees the box around the lungs alone
 
 
 def reduce_to(radiographs: Tensor, side: int) -> Tensor:
@@ -115,8 +118,10 @@ class Classifier(nn.Module):
 
     def evidence(self, feature_map: Tensor) -> Tensor:
         """The decision head at every position: [N, features, h, w] -> positive-class probability [N, 1, h, w]."""
-        logits, _ = self.head(feature_map.permute(0, 2, 3, 1))
-        return logits.softmax(dim=-1)[..., 1].unsqueeze(1)
+        places = feature_map.permute(0, 2, 3, 1)
+        # Flat, so that an exported graph multiplies by the very weights of the score and holds them once.
+        logits, _ = self.head(places.reshape(-1, self.features))
+        return logits.softmax(dim=-1)[:, 1].reshape(places.shape[:3]).unsqueeze(1)
 
 
 def _backbone(architecture: ClassifierArchitecture) -> nn.Module:
@@ -129,6 +134,16 @@ def _backbone(architecture: ClassifierArchitecture) -> nn.Module:
     if hasattr(backbone, "pre_logits"):  # VGG's two 4096-wide layers: the decision head stands in their place
         backbone.pre_logits = nn.Identity()
     return backbone
+
+
+def inputs_of(radiographs: Tensor, lungs: Tensor, side: int, *, lung_crop: bool) -> tuple[Tensor, Tensor]:
+    """What a classifier sees: radiographs [N, 1, 1024, 1024] and lung probabilities [N, 1, 256, 256], both in 0..1 ->
+    the same at [N, 1, side, side]; cut to the lungs where the network is made for that. THE one implementation.
+    """
+    if not lung_crop:
+        return reduce_to(radiographs, side), reduce_to(lungs, side)
+    boxes = lung_boxes(lungs)
+    return crop_to(reduce_to(radiographs, CROP_FROM), boxes, side), crop_to(lungs, boxes, side)
 
 
 def channels_of(radiographs: Tensor, lungs: Tensor) -> Tensor:

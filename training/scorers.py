@@ -20,7 +20,7 @@ from edge.values import ModelInput, Prediction, Source
 from training.arrays import load_mask
 from training.evaluate import Answer, Scorer
 from training.lungs import dice
-from training.model import channels_of, load_classifier, load_lungs, reduce_to
+from training.model import channels_of, inputs_of, load_classifier, load_lungs, reduce_to
 from training.row import Row
 
 
@@ -114,7 +114,7 @@ def torch_scorer(lungs: Path, member: Path, preprocessing: Preprocessing) -> Sco
             return Answer(None, str(refusal.reason))
         pixels = torch.from_numpy(preprocess(radiograph, preprocessing).pixels)[None]
         lung_mask = lung_net(reduce_to(pixels, MASK_SIDE)).sigmoid()
-        channels = channels_of(reduce_to(pixels, architecture.side), reduce_to(lung_mask, architecture.side))
+        channels = channels_of(*inputs_of(pixels, lung_mask, architecture.side, lung_crop=architecture.lung_crop))
         logits, _ = classifier(channels)
         return Answer(float(logits.softmax(dim=-1)[0, 1]), "", radiograph.source.rows, radiograph.source.columns)
 

@@ -16,7 +16,7 @@ from edge.engines.base import MASK_SIDE
 from training.arrays import load, reduce_pixels
 from training.devices import Place
 from training.lungs import lung_probabilities
-from training.model import reduce_to
+from training.model import ClassifierArchitecture, inputs_of
 from training.progress import bar
 
 
@@ -26,31 +26,43 @@ def radiograph_stack(kept: Sequence[Path], side: int, cache: Path, *, place: Pla
     def reduced(path: Path) -> Tensor:
         return reduce_pixels(load(path).pixels, side)
 
-    return _stack(reduced, kept, side, cache, f"radiographs-{side}", place)
+    return _stack(reduced, kept, (1, side), cache, f"radiographs-{side}", place)
 
 
-def lung_stack(
-    network: nn.Module, weights_sha256: str, kept: Sequence[Path], side: int, cache: Path, *, place: Place
-) -> Tensor:
-    """uint8 [n, 1, side, side]: the classifier's second channel, times 255, as the exported graph makes it."""
+def input_stack(
+    network: nn.Module, weights_sha256: str, kept: Sequence[Path], architecture: ClassifierArchitecture, cache: Path,
+    *, place: Place,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Radiographs and lung channel, uint8 [n, 1, side, side] each, as the exported graph makes them; the lung network's
+    weights are named by their digest.
+    """
 
-    def lungs(path: Path) -> Tensor:
-        probability = lung_probabilities(network, reduce_pixels(load(path).pixels, MASK_SIDE))
-        return (reduce_to(probability, side) * 255).round().to(torch.uint8)
+    def inputs(path: Path) -> Tensor:
+        pixels = load(path).pixels
+        lungs = lung_probabilities(network, reduce_pixels(pixels, MASK_SIDE))
+        radiograph = torch.from_numpy(pixels)[None, None].float() / 255
+        pair = inputs_of(radiograph, lungs, architecture.side, lung_crop=architecture.lung_crop)
+        return (torch.cat(pair, dim=1) * 255).round().to(torch.uint8)
 
-    return _stack(lungs, kept, side, cache, f"lungs-{side}-{weights_sha256}", place)
+    name = f"{'cropped' if architecture.lung_crop else 'inputs'}-{architecture.side}-{weights_sha256}"
+    stack = _stack(inputs, kept, (2, architecture.side), cache, name, place)
+    return stack[:, :1], stack[:, 1:]
 
 
 def _stack(
-    make: Callable[[Path], Tensor], kept: Sequence[Path], side: int, cache: Path, name: str, place: Place
+    make: Callable[[Path], Tensor], kept: Sequence[Path], shape: tuple[int, int], cache: Path, name: str, place: Place
 ) -> Tensor:
-    """The named stack of these arrays, made where it is missing; with several processes the first one makes it."""
+    """The named stack of these arrays, made where it is missing; with several processes the first one makes it.
+
+    shape: channels and side.
+    """
+    channels, side = shape
     key = hashlib.sha256("\n".join([name, *(f"{path.parent.name}/{path.name}" for path in kept)]).encode()).hexdigest()
     stack = cache / "stacks" / f"{name[:16].rstrip('-')}-{key[:24]}.npy"
     if place.first and not stack.exists():
         stack.parent.mkdir(parents=True, exist_ok=True)
         beside = stack.with_suffix(".part")
-        pixels = np.lib.format.open_memmap(beside, "w+", np.uint8, (len(kept), 1, side, side))
+        pixels = np.lib.format.open_memmap(beside, "w+", np.uint8, (len(kept), channels, side, side))
         for number, path in bar(enumerate(kept), name.split("-", maxsplit=1)[0], total=len(kept)):
             pixels[number] = make(path)[0].numpy()
         pixels.flush()

@@ -33,7 +33,7 @@ from training.outcome import Answers, Draw, StudyOutcome, TriedMethod
 from training.presets import LUNGS, PRESETS
 from training.row import Row
 from training.splits import draw_splits, hold_out_source, sources_of_both
-from training.stacks import lung_stack, radiograph_stack
+from training.stacks import input_stack, radiograph_stack
 from training.study_cohort import StudyCohort, study_cohort
 from training.study_folder import StudyFolder, keep_answers, keep_outcome, kept_answers, methods_read
 from training.study_lungs import StudyLungs
@@ -55,7 +55,7 @@ class Study:
         self.preprocessing = Preprocessing(framing=wishes.framing)
         self.manifest_sha256 = hashlib.sha256(wishes.manifest.read_bytes()).hexdigest()
         self.networks = self._networks()
-        self._examples: dict[tuple[int, bool], Examples] = {}
+        self._examples: dict[tuple[int, bool, bool], Examples] = {}
 
     def run(self) -> StudyOutcome:
         """Train what is missing, ask every network, and keep the outcome."""
@@ -187,21 +187,23 @@ class Study:
     def _examples_for(self, preset: ClassifierPreset) -> Examples:
         """Every radiograph of the cohort at the network's size; made once for all networks of that size."""
         side, cache = preset.architecture.side, self.wishes.cache
-        known = self._examples.get((side, preset.unprocessed))
+        key = (side, preset.unprocessed, preset.architecture.lung_crop)
+        known = self._examples.get(key)
         if known is not None:
             return known
         paths = (
             self.cohort.paths if not preset.unprocessed else self.cohort.standardised_as(UNPROCESSED, cache, self.place)
         )
-        radiographs = radiograph_stack(paths, side, cache, place=self.place)
         if preset.architecture.lung_channel:
             network = load_lungs(self.lungs.checkpoint).to(self.place.device)
-            lungs = lung_stack(network, weights_sha256(self.lungs.checkpoint), paths, side, cache, place=self.place)
+            sha256 = weights_sha256(self.lungs.checkpoint)
+            radiographs, lungs = input_stack(network, sha256, paths, preset.architecture, cache, place=self.place)
         else:
+            radiographs = radiograph_stack(paths, side, cache, place=self.place)
             lungs = torch.zeros(1, 1, side, side, dtype=torch.uint8).expand(len(paths), -1, -1, -1)
         labels = torch.tensor([self.wishes.labels.index(row.label) for row in self.cohort.rows])
         made = Examples(radiographs, lungs, labels, torch.ones(len(paths)))
-        self._examples[side, preset.unprocessed] = made
+        self._examples[key] = made
         return made
 
     def _keep_frozen(self) -> None:

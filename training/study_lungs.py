@@ -69,7 +69,9 @@ class StudyLungs:
     @cached_property
     def _rows(self) -> tuple[Row, ...]:
         """Rows with masks, each with its split; labelled by their finding where the manifest has no label."""
-        rows = read_manifest(self._manifest, labels=None, permitted_only=self._wishes.permitted_only)
+        trains = self._wishes.lungs is None  # otherwise the rows only measure
+        permitted_only = self._wishes.permitted_only
+        rows = read_manifest(self._manifest, labels=None, permitted_only=permitted_only, apart=trains)
         rows = tuple(replace(row, label=row.label or row.columns.get("finding", "")) for row in rows if row.mask_path)
         return hold_out(rows, shares=options.HELD_OUT, seed=self._wishes.seed)
 

@@ -10,15 +10,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge.engines.base import MASK_SIDE
+from edge.engines.base import EVIDENCE_SIDE, MASK_SIDE
 from edge.imaging.preprocess import Preprocessing
 from edge.imaging.read import read
 from training.arrays import in_processes, load, reduce_pixels, standardise
 from training.augment import showcase
 from training.calibration import operating_point
 from training.evaluate import Answer, Scored, split_figures
+from training.lung_crop import lung_boxes, uncrop
 from training.lungs import lung_probabilities
-from training.model import Classifier, ClassifierArchitecture, channels_of, load_classifier, load_lungs, reduce_to
+from training.model import (
+    Classifier,
+    ClassifierArchitecture,
+    channels_of,
+    inputs_of,
+    load_classifier,
+    load_lungs,
+    reduce_to,
+)
 from training.outcome import ENSEMBLE, StudyOutcome
 from training.report.compose import write_report
 from training.row import Row
@@ -84,12 +93,13 @@ class StudyImages:
 
     def evidence(self, row: Row) -> NDArray[np.float32] | None:
         network, architecture = self._member
-        pixels = torch.from_numpy(self.pixels(row))[None, None].float() / 255
-        lungs = reduce_to(self._lung_mask(row), architecture.side)
+        pixels, lungs = torch.from_numpy(self.pixels(row))[None, None].float() / 255, self._lung_mask(row)
         with torch.inference_mode():
-            channels = channels_of(reduce_to(pixels, architecture.side), lungs)
-            evidence = network.evidence(network.backbone(channels))
-            return torch.nn.functional.interpolate(evidence, size=(32, 32), mode="bilinear")[0, 0].numpy()
+            inputs = inputs_of(pixels, lungs, architecture.side, lung_crop=architecture.lung_crop)
+            evidence = network.evidence(network.backbone(channels_of(*inputs)))
+            if architecture.lung_crop:
+                return uncrop(evidence, lung_boxes(lungs), EVIDENCE_SIDE)[0, 0].numpy()
+            return reduce_to(evidence, EVIDENCE_SIDE)[0, 0].numpy()
 
     def size(self, row: Row) -> tuple[int, int]:
         return self._sizes[row.line]

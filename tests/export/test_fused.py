@@ -16,7 +16,7 @@ from export.fused import Fused, fold_zero_channel
 from export.graph import OPSET
 from training.devices import ALONE
 from training.model import Classifier, ClassifierArchitecture, LungArchitecture, LungNet, channels_of
-from training.stacks import lung_stack
+from training.stacks import input_stack
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's exporter and timm
@@ -74,8 +74,9 @@ def test_the_graph_is_one_file_without_traces_of_this_machine(graph: Path) -> No
     assert b".py" not in model.SerializeToString()
 
 
+@pytest.mark.parametrize("lung_crop", [False, True], ids=["whole", "cropped"])
 @pytest.mark.parametrize("side", [64, 160, 256, 320])
-def test_a_classifier_is_trained_on_the_lung_channel_that_the_graph_computes(tmp_path: Path, side: int) -> None:
+def test_a_classifier_is_trained_on_what_the_graph_shows_it(tmp_path: Path, side: int, lung_crop: bool) -> None:
     torch.manual_seed(0)
     lungs = LungNet(LungArchitecture(depth=3, widths=(8, 8, 8))).eval()
     pixels = np.random.default_rng(0).integers(0, 256, (1024, 1024), dtype=np.uint8)
@@ -84,14 +85,16 @@ def test_a_classifier_is_trained_on_the_lung_channel_that_the_graph_computes(tmp
     np.savez(tmp_path / "kept.npz", pixels=pixels, crop=crop, sha256=np.array("0" * 64))
 
     member = Keeping()
-    graph = Fused(lungs, [], side=side)
+    graph = Fused(lungs, [], side=side, lung_crop=lung_crop)
     graph.members.append(member)
     with torch.inference_mode(), pytest.raises(Kept):
         graph(torch.from_numpy(pixels)[None, None].float() / 255)
     assert member.channels is not None
-    trained_on = lung_stack(lungs, "0" * 64, [tmp_path / "kept.npz"], side, tmp_path, place=ALONE).float() / 255
-    torch.testing.assert_close(member.channels[:, 1:], trained_on, atol=1.01 / 255, rtol=0)  # kept as uint8
-    assert float(trained_on.max() - trained_on.min()) > 0.05
+    architecture = ClassifierArchitecture(side=side, lung_crop=lung_crop)
+    pair = input_stack(lungs, "0" * 64, [tmp_path / "kept.npz"], architecture, tmp_path, place=ALONE)
+    trained_on = torch.cat(pair, dim=1).float() / 255
+    torch.testing.assert_close(member.channels, trained_on, atol=1.01 / 255, rtol=0)  # kept as uint8
+    assert float(trained_on[:, 1].max() - trained_on[:, 1].min()) > 0.05
 
 
 class Kept(Exception):

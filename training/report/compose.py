@@ -1,6 +1,7 @@
 """A study's report, whole: the chapters in order, and the files it becomes. Entry: write_report."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from training.report import (
     tables,
 )
 from training.report.course import course
-from training.report.document import Block, Document, Heading, Missing, Paragraph
+from training.report.document import Block, Document, Heading, Missing, Notice, Paragraph
 from training.report.embedding import map_of_embeddings
 from training.report.front import first_page
 from training.report.html import render_html
@@ -32,6 +33,9 @@ from training.report.retrieval import distance_table, neighbours
 from training.report.shortcuts import shortcuts
 
 HTML, MARKDOWN = "report.html", "report.md"
+SHOWS_PATIENTS = Notice(
+    "This report shows radiographs of patients, and any text burnt into them: handle it as you handle those."
+)
 
 
 def write_report(outcome: StudyOutcome, images: Images, out: Path, *, seed: int = 0, radiographs: bool = True) -> Path:
@@ -42,7 +46,10 @@ def write_report(outcome: StudyOutcome, images: Images, out: Path, *, seed: int 
     radiographs: False leaves out what shows one, for a copy that may go where patients' pictures must not.
     """
     document = compose(outcome, images, seed=seed)
-    return write(document if radiographs else document.without_radiographs(), out)
+    if not radiographs:
+        document = document.without_radiographs()
+        document = replace(document, blocks=tuple(block for block in document.blocks if block is not SHOWS_PATIENTS))
+    return write(document, out)
 
 
 def write(document: Document, out: Path) -> Path:
@@ -64,6 +71,7 @@ def compose(outcome: StudyOutcome, images: Images, *, seed: int = 0) -> Document
     numbers = (f"Table s{number}" for number in count(1))
     blocks: tuple[Block, ...] = (
         *first_page(outcome, found, numbers, seed=seed),
+        SHOWS_PATIENTS,
         *_cohort(outcome, numbers),
         *_pipeline(outcome, images, numbers),
         *_performance(outcome, numbers, seed),

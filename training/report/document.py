@@ -101,11 +101,12 @@ class Document:
 
     def without_radiographs(self) -> "Document":
         """A copy that may go where patients' pictures must not."""
-        return replace(self, blocks=tuple(
-            Missing(block.number, "it shows radiographs, which this copy of the report leaves out.")
-            if isinstance(block, Picture) and block.suffix == "png" else block
+        left_out = "it shows radiographs, which this copy of the report leaves out."
+        blocks = (
+            Missing(block.number, left_out) if isinstance(block, Picture) and block.suffix == "png" else block
             for block in self.blocks
-        ))  # fmt: skip
+        )
+        return replace(self, blocks=tuple(blocks))
 
     def chapters(self) -> Iterator[Heading]:
         return (block for block in self.blocks if isinstance(block, Heading) and block.level == 2)

@@ -77,4 +77,3 @@ def _always(outcome: StudyOutcome) -> Iterator[str]:
         "Labels are the manifest's, and nobody checked them here. The P-R AUC depends on the share of "
         f"{outcome.labels[1]}, which in use will be another."
     )
-    yield "The report shows radiographs of patients, and any text burnt into them: handle it as you handle those."
