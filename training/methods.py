@@ -11,6 +11,7 @@ opened.
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -54,6 +55,7 @@ from training.wishes import Wishes
 
 VIEWS = 8
 FOLDS, REPEATS = 5, 3
+FEWEST_CLUSTERS = 5  # of a label: with fewer, redrawing them says nothing of others
 SCHEDULE = Schedule(40, 32, 2e-3, patience=10)
 
 
@@ -114,8 +116,13 @@ def compare(cohort: StudyCohort, labels: tuple[str, str], features: Mapping[str,
 def _auc(
     rows: Sequence[Row], positive: NDArray[np.bool_], scores: NDArray[np.float64], held: NDArray[np.bool_]
 ) -> tuple[Interval, int]:
+    """With its interval where both labels have enough patients or groups to be redrawn; NaN for its ends otherwise."""
     clusters = [row.cluster for row, kept in zip(rows, held, strict=True) if kept]
-    return auc_interval(list(scores[held]), list(positive[held]), clusters), int(held.sum())
+    found = auc_interval(list(scores[held]), list(positive[held]), clusters)
+    counts = [len({row.cluster for row in np.array(rows, object)[held & label]}) for label in (positive, ~positive)]
+    if min(counts) < FEWEST_CLUSTERS:
+        found = Interval(found.value, math.nan, math.nan)
+    return found, int(held.sum())
 
 
 def _cross_validated(

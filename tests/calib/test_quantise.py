@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.reference
 import pytest
 
 from calib.compare import compare, run_graph
-from calib.quantise import check, quantise
+from calib.quantise import check, halve_large_weights, quantise
 from edge.errors import UsageError
 
 pytestmark = [
@@ -109,3 +110,26 @@ def test_a_blank_calibration_radiograph_is_an_error_not_the_end(graph: Path, tmp
         quantise(graph, tmp_path / "int8.onnx", [blank])
     with pytest.raises(UsageError, match="no calibration radiograph"):
         quantise(graph, tmp_path / "int8.onnx", [])
+
+
+def test_large_weights_that_stay_in_floating_point_take_half_the_room(tmp_path: Path) -> None:
+    """The answers stay within fp16's rounding, and no small weight is touched."""
+    random = np.random.default_rng(0)
+    large, small = random.normal(0, 0.1, (256, 128)).astype(np.float32), np.ones(128, np.float32)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Gemm", ["x", "large", "small"], ["y"])],
+        "head",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 256])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 128])],
+        [onnx.numpy_helper.from_array(large, "large"), onnx.numpy_helper.from_array(small, "small")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    before = model.ByteSize()
+    halve_large_weights(model)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.ByteSize() < 0.55 * before
+    kinds = {item.name: onnx.numpy_helper.to_array(item).dtype for item in model.graph.initializer}
+    assert kinds == {"large_fp16": np.float16, "small": np.float32}
+    row = random.normal(0, 1, (1, 256)).astype(np.float32)
+    (answered,) = onnx.reference.ReferenceEvaluator(model).run(None, {"x": row})
+    np.testing.assert_allclose(answered, row @ large + small, atol=2e-3)

@@ -182,10 +182,13 @@ def _source_alone(outcome: StudyOutcome) -> dict[str, float]:
 
 
 def _left_out(outcome: StudyOutcome, draw: Draw, seed: int) -> LeftOut | None:
-    """The source that this draw's training lacks. The network: the draw's ensemble, often of one member."""
+    """The source that was held out: no longer trained on, and among what is tested. The rest may be too few for train
+    to have every other source. The network: the draw's ensemble, often of one member.
+    """
     trained = {row.source for row in outcome.draws[0].rows if row.split == "train"}
     without = trained - {row.source for row in draw.rows if row.split == "train"}
     inside = of_splits(outcome, (OF_SOURCE,), draw=draw)
+    without &= {row.source for row in inside.rows}
     if not len(inside):
         return None
     figures = measure(inside.scores, inside.positive, inside.clusters, point=inside.point, seed=seed)

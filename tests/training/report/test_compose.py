@@ -163,6 +163,14 @@ def test_confounding_is_judged_on_unseen_radiographs_and_sources() -> None:
     )
 
 
+def test_a_source_that_only_val_holds_was_not_the_one_left_out() -> None:
+    outcome = made_outcome(draws=1)
+    first, *others = outcome.source_draws
+    few = tuple(replace(row, split="val") if row.source == "Zürich" else row for row in first.rows)
+    found = shortcuts.shortcuts(replace(outcome, source_draws=(replace(first, rows=few), *others)), MadeImages())
+    assert [item.name for item in found.left_out] == ["Besançon", "Zürich"]
+
+
 def test_hard_and_abnormal_tables_or_why_not() -> None:
     whole, none = made_outcome(draws=1), bare_outcome(stripped(made_rows(40)))
     hard = groups.hard_table(whole, "Table s1")
