@@ -60,17 +60,9 @@ def resume(out: Path, learner: nn.Module, optimiser: torch.optim.Optimizer, made
 
     Raises UsageError when the folder holds a run with other settings.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    record = _record(out, made_by)
+    if record is None:
         return Position()
-    asked = json.loads(json.dumps(made_by))
-    if record["made_by"] != asked:
-        names = sorted(name for name in {*asked, *record["made_by"]} if asked.get(name) != record["made_by"].get(name))
-        raise UsageError(
-            f"{out.name} holds a run with other settings ({', '.join(names)}); choose another --out, or remove it"
-        )
     tensors = load_file(out / record["weights"])
     learner.load_state_dict({name[8:]: tensor for name, tensor in tensors.items() if name.startswith("network.")})
     state: dict[int, dict[str, Tensor]] = {}
@@ -79,9 +71,31 @@ def resume(out: Path, learner: nn.Module, optimiser: torch.optim.Optimizer, made
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    at = Position(**{**record["position"], "history": tuple(record["position"]["history"])})
-    write_log(out, at)
-    return at
+    return _position(record)
+
+
+def kept_position(out: Path, made_by: dict[str, Any]) -> Position | None:
+    """Where a run in `out` stands, without its weights; None if there is none. Raises UsageError as `resume` does."""
+    record = _record(out, made_by)
+    return None if record is None else _position(record)
+
+
+def _record(out: Path, made_by: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    asked = json.loads(json.dumps(made_by))
+    if record["made_by"] != asked:
+        names = sorted(name for name in {*asked, *record["made_by"]} if asked.get(name) != record["made_by"].get(name))
+        raise UsageError(
+            f"{out.name} holds a run with other settings ({', '.join(names)}); choose another --out, or remove it"
+        )
+    return record
+
+
+def _position(record: dict[str, Any]) -> Position:
+    return Position(**{**record["position"], "history": tuple(record["position"]["history"])})
 
 
 def write_log(out: Path, at: Position) -> None:

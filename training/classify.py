@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name torch's own documentation uses
 from torch import Tensor, nn
 
+from edge.errors import UsageError
 from training.augment import Augmentation, Augmenter
 from training.checkpoints import RECORD
 from training.devices import Place
-from training.fit import Say, Schedule, Task, fit
+from training.fit import Say, Schedule, Task, ended, fit
 from training.model import Classifier, ClassifierArchitecture, DecisionHead, channels_of, initialise, load_classifier
 from training.outcome import Answers
 from training.pretrained import first_weights
@@ -30,8 +31,7 @@ class ClassifierPreset:
 
     coarse: a first schedule at half the side, for a quarter of the cost. frozen_views: above 0, only a fresh head
     learns, on features of so many augmented views of each row. unprocessed: the ablation, whose radiographs are only
-    resized. balanced: every source counts alike within each label, so that a label's largest source does not stand
-    for it.
+    resized.
     """
 
     architecture: ClassifierArchitecture
@@ -42,7 +42,6 @@ class ClassifierPreset:
     coarse: Schedule | None = None
     frozen_views: int = 0
     unprocessed: bool = False
-    balanced: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,11 @@ def train_classifier(
         "augmentation": None if preset.augmentation is None else asdict(preset.augmentation),
         "label_smoothing": preset.label_smoothing,
         "frozen_views": preset.frozen_views,
-        "balanced": preset.balanced,
         # Of a run that goes on only its record needs to know; its own weights take their place.
         "first_weights": _start(network, preset, init, _quiet if (out / RECORD).exists() else say),
     }
+    if ended(out, preset.architecture, preset.schedule, settings, place=place):
+        return out / "best"
     augmenter = None if preset.augmentation is None else Augmenter(preset.augmentation)
     if preset.frozen_views:
         network.head = DecisionHead(network.features)
@@ -110,7 +110,7 @@ def train_classifier(
 
 def _start(network: Classifier, preset: ClassifierPreset, init: Path | None, say: Say) -> str:
     """Give the network its first weights; returns which, for the record."""
-    if init is not None and init.with_suffix(".json").exists():
+    if init is not None and Path(f"{init}.json").exists():
         initialise(network, init)
         return f"checkpoint {init.parent.name}/{init.name}"
     wish = init if init is not None else "imagenet" if preset.start == "imagenet" else None
@@ -236,18 +236,18 @@ def answers_of(network: Classifier, examples: Examples, places: Tensor) -> Answe
 
 def ask_checkpoint(path: Path, examples: Examples, *, place: Place) -> Answers:
     """What a trained network says of every example. Raises UsageError when they have another size than it reads."""
-    network, _ = load_classifier(path)
+    network, architecture = load_classifier(path)
+    if architecture.side != examples.side:
+        raise UsageError(f"{path.parent.name} reads {architecture.side} pixels, not {examples.side}; train it again")
     network = network.to(place.device, memory_format=torch.channels_last)
     return answers_of(network, examples, torch.arange(len(examples.labels)))
 
 
-def first_features(
-    examples: Examples, preset: ClassifierPreset, init: Path | None, *, place: Place, say: Say
-) -> Tensor:
-    """Pooled features [n, f] of the backbone with its first weights, of every example."""
-    torch.manual_seed(preset.schedule.seed)
+def first_features(examples: Examples, preset: ClassifierPreset, init: Path | None, *, place: Place) -> Tensor | None:
+    """Pooled features [n, f] of the backbone with its first weights, of every example; None where it has none."""
     network = Classifier(preset.architecture)
-    _start(network, preset, init, say)
+    if _start(network, preset, init, _quiet) == "scratch":
+        return None
     network = network.to(place.device, memory_format=torch.channels_last).eval()
     return features_of(network, examples, torch.arange(len(examples.labels)))
 

@@ -23,13 +23,13 @@ from training.study_report import report_again, report_study
 from training.wishes import Wishes
 
 NETWORKS = list(dict.fromkeys([LUNGS, *(name for preset in PRESETS.values() for name in preset.networks)]))
-EVALUATE_EPILOG = """Examples:
+EVALUATE_EPILOG = """Example:
 
     edge-cxr evaluate --manifest chest.csv --study work/study
 
     edge-cxr evaluate --manifest covid.csv --split test_internal --bundle research --shortcuts
 """
-EPILOG = """Examples:
+EPILOG = """Example:
 
     edge-cxr train --preset paper --manifest chest.csv --lung-manifest lungs.csv --out work/study
 
@@ -52,7 +52,8 @@ def _inits(context: click.Context, parameter: click.Parameter, values: tuple[str
             )
         if not any(Path(f"{path}{suffix}").is_file() for suffix in ("", ".safetensors")):
             raise click.BadParameter(f"there is no file {path}, nor {path}.safetensors")
-        inits[name] = Path(path)
+        checkpoint = path.removesuffix(".safetensors")
+        inits[name] = Path(checkpoint if Path(f"{checkpoint}.json").is_file() else path)
     return inits
 
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from training.checkpoints import Position, keep, resume, write_log
+from edge.errors import UsageError
+from training.checkpoints import Position, keep, kept_position, resume, write_log
 from training.devices import Place
 from training.model import Architecture, save_checkpoint
 from training.progress import bar
@@ -67,11 +68,19 @@ def fit(
 
     Every step is seeded by itself, so a resumed run draws what an undisturbed one would have drawn.
     """
-    made_by = {**made_by, "schedule": asdict(schedule)}
+    made_by = whole_record(made_by, architecture, schedule, place)
+    if schedule.batch % place.world:
+        raise UsageError(
+            f"{place.world} processes cannot share a batch of {schedule.batch} alike; start another number of them "
+            "with --nproc-per-node"
+        )
+    out.mkdir(parents=True, exist_ok=True)
     learner, optimiser = task.learner, _optimiser(task.learner, schedule)
     at = resume(out, learner, optimiser, made_by)
+    if place.first:
+        write_log(out, at)
     shared = place.shared(learner)
-    while at.epoch < schedule.epochs and at.epoch - at.best_epoch <= schedule.patience:
+    while not _ended(at, schedule):
         started = time.monotonic()
         learner.train()
         at = _one_epoch(shared, learner, optimiser, task, schedule, at, out, made_by, place, keep_every_s)
@@ -93,6 +102,23 @@ def fit(
         say(f"{out.name}: stopped, no better score for {schedule.patience} epochs")
     place.wait()
     return out / "best"
+
+
+def whole_record(
+    made_by: dict[str, Any], architecture: Architecture, schedule: Schedule, place: Place
+) -> dict[str, Any]:
+    """All that a run must share with an earlier one to go on from it."""
+    return {**made_by, "architecture": asdict(architecture), "schedule": asdict(schedule), "processes": place.world}
+
+
+def ended(out: Path, architecture: Architecture, schedule: Schedule, made_by: dict[str, Any], *, place: Place) -> bool:
+    """Whether this very run was finished before. Raises UsageError when the folder holds another."""
+    at = kept_position(out, whole_record(made_by, architecture, schedule, place))
+    return at is not None and _ended(at, schedule)
+
+
+def _ended(at: Position, schedule: Schedule) -> bool:
+    return at.epoch >= schedule.epochs or at.epoch - at.best_epoch > schedule.patience
 
 
 def _one_epoch(
@@ -117,7 +143,10 @@ def _one_epoch(
         loss.backward()
         nn.utils.clip_grad_norm_(learner.parameters(), _GRADIENT_NORM)
         optimiser.step()
-        at = at.next_step(float(loss.detach()))
+        cost = float(loss.detach())
+        if not math.isfinite(cost):
+            raise UsageError(f"{out.name}: the loss is {cost} at step {whole + 1}; lower the preset's learning rate")
+        at = at.next_step(cost)
         if place.first and time.monotonic() - kept_at >= keep_every_s:
             keep(out, learner, optimiser, at, made_by)
             kept_at = time.monotonic()

@@ -15,7 +15,7 @@ from edge.imaging.preprocess import Preprocessing
 from training.arrays import IGNORE, load, load_mask, reduce_pixels
 from training.augment import Augmentation, Augmenter
 from training.devices import Place
-from training.fit import Say, Schedule, Task, fit
+from training.fit import Say, Schedule, Task, ended, fit
 from training.model import LungArchitecture, LungNet, initialise
 from training.progress import bar
 from training.row import Row
@@ -66,6 +66,9 @@ def train_lungs(
     if preset.coarse is not None:
         coarse = replace(preset, schedule=preset.coarse, side=preset.side // 2, coarse=None)
         init = train_lungs(load_at, coarse, out / "coarse", made_by, place=place, say=say)
+    settings = {**made_by, "augmentation": asdict(preset.augmentation), "side": preset.side}
+    if ended(out, preset.architecture, preset.schedule, settings, place=place):
+        return out / "best"
     torch.manual_seed(preset.schedule.seed)
     network = LungNet(preset.architecture)
     if init is not None:
@@ -83,7 +86,6 @@ def train_lungs(
         return float(dice_of(network, validation).mean())
 
     task = Task(network, (training.radiographs, training.masks), torch.arange(len(training.masks)), loss_of, score)
-    settings = {**made_by, "augmentation": asdict(preset.augmentation), "side": preset.side}
     return fit(network, preset.architecture, task, preset.schedule, out, settings, place=place, say=say)
 
 

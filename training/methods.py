@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from edge.engines.base import MASK_SIDE
+from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from training import options
 from training.arrays import load
@@ -34,6 +35,7 @@ from training.devices import ALONE
 from training.fit import Schedule, fit
 from training.lungs import lung_probabilities
 from training.model import (
+    INPUTS,
     Classifier,
     ClassifierArchitecture,
     DecisionHead,
@@ -190,7 +192,7 @@ def _kept_features(
     """Made once for these weights, radiographs and this method; the heads that learn on them take no time beside it."""
     first = weights[method.start, method.backbone]
     shown = [method.backbone, method.start, method.side, method.lung_crop]
-    made_of = [shown, cohort.digest, _sha256(first), _sha256(lungs), asdict(STRONG), VIEWS]
+    made_of = [shown, INPUTS, cohort.digest, _sha256(first), _sha256(lungs), asdict(STRONG), VIEWS]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
     kept = cache / "features" / f"{key[:32]}.safetensors"
     if not kept.exists():
@@ -260,7 +262,9 @@ def main(
 ) -> None:  # fmt: skip
     """Compare the six methods within the train and val rows of a manifest."""
     wishes = Wishes(manifest, "finetune", out.parent, cache, labels, framing, leave_out_refused=True)
-    cohort = study_cohort(wishes, Preprocessing(framing=framing), ALONE).only(("train", "val"))
+    cohort = study_cohort(wishes, Preprocessing(framing=framing), ALONE, splits=("train", "val"))
+    if not cohort.rows:
+        raise UsageError(f"{manifest.name} has no train and no val row; write them into its column split")
     weights = {("imagenet", "resnet50-v1"): imagenet}
     for item in pretrained:
         network, _, path = item.partition("=")

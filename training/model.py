@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from edge.engines.base import EMBEDDING_SIZE
 from edge.errors import UsageError
 from training.keras_resnet50 import move_stride
-from training.lung_crop import crop_to, lung_boxes
+from training.lung_crop import SPREADS, crop_to, lung_boxes
 
 _N = TypeVar("_N", bound=nn.Module)
 CROP_FROM = 512  # pixels of the radiograph that a lung crop is cut from
+INPUTS = f"inputs/1 {CROP_FROM} {SPREADS}"  # of whatever is kept of `inputs_of`: raise it when that changes
 
 
 @dataclass(frozen=True)
@@ -162,18 +163,29 @@ def build(architecture: Architecture) -> LungNet | Classifier:
 def save_checkpoint(path: Path, network: nn.Module, architecture: Architecture, made_by: dict[str, Any]) -> None:
     """path: without suffix. made_by: preset, seed, rows, versions: enough to repeat it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, f"{path}.safetensors")
+    beside = path.with_name(f".{path.name}")
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(tensors, f"{beside}.safetensors")
     kind = "lungs" if isinstance(architecture, LungArchitecture) else "classifier"
     record = {"kind": kind, "architecture": asdict(architecture), **made_by}
-    Path(f"{path}.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    Path(f"{beside}.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    _take_place(beside, path)
+
+
+def _take_place(beside: Path, path: Path) -> None:
+    """Both without suffix; the weights first, so that the record never names weights that are not there."""
+    for suffix in (".safetensors", ".json"):
+        Path(f"{beside}{suffix}").replace(f"{path}{suffix}")
 
 
 def copy_checkpoint(path: Path, to: Path) -> None:
     """Both paths without suffix."""
     read_record(path)
     to.parent.mkdir(parents=True, exist_ok=True)
+    beside = to.with_name(f".{to.name}")
     for suffix in (".safetensors", ".json"):
-        shutil.copyfile(f"{path}{suffix}", f"{to}{suffix}")
+        shutil.copyfile(f"{path}{suffix}", f"{beside}{suffix}")
+    _take_place(beside, to)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -235,7 +247,11 @@ def load_classifier(path: Path) -> tuple[Classifier, ClassifierArchitecture]:
 
 def initialise(network: nn.Module, path: Path) -> None:
     """Weights of an earlier checkpoint of the same layers; its side may differ, convolutions do not mind."""
-    network.load_state_dict(load_file(f"{path}.safetensors"))
+    try:
+        network.load_state_dict(load_file(f"{path}.safetensors"))
+    except RuntimeError:
+        kind = type(network).__name__
+        raise UsageError(f"{_named(path)} holds weights of other layers than this {kind}; name another") from None
 
 
 def _as_written(kind: type[_A], record: dict[str, Any], name: str) -> _A:

@@ -5,6 +5,7 @@ Made once: 10,000 radiographs at 1024 pixels take 10 GB each on disk, and no mor
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from edge.engines.base import MASK_SIDE
 from training.arrays import load, reduce_pixels
 from training.devices import Place
 from training.lungs import lung_probabilities
-from training.model import ClassifierArchitecture, inputs_of
+from training.model import INPUTS, ClassifierArchitecture, inputs_of
 from training.progress import bar
 
 
@@ -57,15 +58,17 @@ def _stack(
     shape: channels and side.
     """
     channels, side = shape
-    key = hashlib.sha256("\n".join([name, *(f"{path.parent.name}/{path.name}" for path in kept)]).encode()).hexdigest()
+    key = hashlib.sha256(
+        "\n".join([name, INPUTS, *(f"{path.parent.name}/{path.name}" for path in kept)]).encode()
+    ).hexdigest()
     stack = cache / "stacks" / f"{name[:16].rstrip('-')}-{key[:24]}.npy"
     if place.first and not stack.exists():
         stack.parent.mkdir(parents=True, exist_ok=True)
-        beside = stack.with_suffix(".part")
+        beside = stack.with_suffix(f".{os.getpid()}.part")
         pixels = np.lib.format.open_memmap(beside, "w+", np.uint8, (len(kept), channels, side, side))
         for number, path in bar(enumerate(kept), name.split("-", maxsplit=1)[0], total=len(kept)):
             pixels[number] = make(path)[0].numpy()
         pixels.flush()
         beside.replace(stack)  # complete the moment it is visible
     place.wait()
-    return torch.from_numpy(np.load(stack, mmap_mode="c"))  # copy on write: torch asks for writable memory
+    return torch.from_numpy(np.load(stack, mmap_mode="r+"))  # torch asks for writable memory; nothing writes to it

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 
 from edge.errors import UsageError
@@ -23,7 +22,6 @@ from training.classify import (
     Places,
     ask_checkpoint,
     first_features,
-    source_weights,
     train_classifier,
 )
 from training.devices import Place
@@ -35,7 +33,7 @@ from training.row import Row
 from training.splits import draw_splits, hold_out_source, sources_of_both
 from training.stacks import input_stack, radiograph_stack
 from training.study_cohort import StudyCohort, study_cohort
-from training.study_folder import StudyFolder, keep_answers, keep_outcome, kept_answers, methods_read
+from training.study_folder import StudyFolder, keep_answers, keep_features, keep_outcome, kept_answers, methods_read
 from training.study_lungs import StudyLungs
 from training.wishes import Wishes, versions
 
@@ -54,7 +52,8 @@ class Study:
         self.folder = StudyFolder(wishes.out)
         self.preprocessing = Preprocessing(framing=wishes.framing)
         self.manifest_sha256 = hashlib.sha256(wishes.manifest.read_bytes()).hexdigest()
-        self.networks = self._networks()
+        self.networks = {} if wishes.networks == (LUNGS,) else self._networks()
+        self.methods = self._methods()
         self._examples: dict[tuple[int, bool, bool], Examples] = {}
 
     def run(self) -> StudyOutcome:
@@ -77,7 +76,7 @@ class Study:
             primary=primary,
             lungs=overlaps,
             settings=self._settings(),
-            methods=self._methods(),
+            methods=self.methods,
         )
         if self.place.first:
             self._keep_frozen()
@@ -90,7 +89,11 @@ class Study:
 
     @cached_property
     def lungs(self) -> StudyLungs:
-        return StudyLungs(self.wishes, self.preset.lungs, self.folder, self.place, self.say)
+        alone = self.wishes.networks == (LUNGS,)
+        tested = (
+            () if alone else [row for row in self.cohort.held_out(self.wishes.seed) if row.split.startswith("test")]
+        )
+        return StudyLungs(self.wishes, self.preset.lungs, self.folder, tested, self.place, self.say)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -116,7 +119,10 @@ class Study:
                 schedule = replace(known[name].schedule, seed=self.wishes.seed)
                 chosen[name] = replace(known[name], schedule=schedule)
         if not any(name in chosen for name in self.preset.members):
-            raise UsageError(f"no network of the ensemble ({', '.join(self.preset.members)}) is left to train")
+            raise UsageError(
+                f"no network of the ensemble ({', '.join(self.preset.members)}) is left to train; name one of them "
+                "with --network, and its first weights with --init where it begins from a file"
+            )
         return chosen
 
     def _divide(self) -> tuple[dict[str, tuple[Row, ...]], dict[str, tuple[Row, ...]]]:
@@ -170,9 +176,6 @@ class Study:
         examples = self._examples_for(preset)
         places = Places(*(torch.tensor([at for at, row in enumerate(rows) if row.split == split], dtype=torch.int64)
                           for split in ("train", "val")))  # fmt: skip
-        if preset.balanced:
-            sources = [row.source for row in rows]
-            examples = replace(examples, weights=source_weights(examples.labels, sources, places.training))
         out, made_by = self.folder.network(draw, network), self._made_by(draw, network, rows)
         init = self.wishes.inits.get(network)
         best = train_classifier(examples, places, preset, out, made_by, init=init, place=self.place, say=self.say)
@@ -209,16 +212,24 @@ class Study:
     def _keep_frozen(self) -> None:
         """Features of the embedding member's backbone as it began: how far a network gets that learned nothing here."""
         preset, init = self.networks[self.embedding_member], self.wishes.inits.get(self.embedding_member)
-        if self.folder.frozen.exists() or (init is None and preset.start != "imagenet"):
-            return
-        features = first_features(self._examples_for(preset), preset, init, place=self.place, say=self.say)
-        lines = np.array([row.line for row in self.cohort.rows])
-        np.savez_compressed(self.folder.frozen, lines=lines, features=features.numpy())
+        features = None
+        if init is not None or preset.start == "imagenet":
+            features = first_features(self._examples_for(preset), preset, init, place=self.place)
+        if features is None:
+            self.folder.frozen.unlink(missing_ok=True)
+        else:
+            keep_features(self.folder.frozen, [row.line for row in self.cohort.rows], features.numpy())
 
     def _methods(self) -> tuple[TriedMethod, ...]:
         """What `python -m training.methods` wrote before, where it is named."""
         path = self.wishes.methods
-        return () if path is None else methods_read(json.loads(path.read_text(encoding="utf-8")))
+        try:
+            return () if path is None else methods_read(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as fault:
+            raise UsageError(
+                f"{self.wishes.methods} is no table of methods ({type(fault).__name__}); make it with python -m "
+                "training.methods"
+            ) from None
 
     def _settings(self) -> dict[str, Any]:
         """What made the study, without machine paths: enough to repeat it."""
@@ -245,6 +256,8 @@ class Study:
             "manifest": self.wishes.manifest.name,
             "manifest_sha256": self.manifest_sha256,
             "draw": draw,
+            "labels": list(self.wishes.labels),
+            "arrays_sha256": self.cohort.digest,
             "rows": {"train": splits.count("train"), "val": splits.count("val")},
             "rows_sha256": _digest([(row.line, row.split) for row in rows]),
             "seed": self.wishes.seed,

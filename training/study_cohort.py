@@ -33,13 +33,6 @@ class StudyCohort:
         """Of the arrays, in their order: whoever answered for them answered for these."""
         return hashlib.sha256("\n".join(f"{path.parent.name}/{path.name}" for path in self.paths).encode()).hexdigest()
 
-    def only(self, splits: Sequence[str]) -> "StudyCohort":
-        """The part of it that stands in these splits."""
-        chosen = [(row, path) for row, path in zip(self.rows, self.paths, strict=True) if row.split in splits]
-        return StudyCohort(
-            tuple(row for row, _ in chosen), tuple(path for _, path in chosen), self.excluded, self.listed
-        )
-
     def held_out(self, seed: int) -> tuple[Row, ...]:
         """The rows with the splits that every command draws by this seed: over all that is listed, so that `evaluate`
         finds the same whoever is excluded here.
@@ -53,11 +46,15 @@ class StudyCohort:
         return paths
 
 
-def study_cohort(wishes: Wishes, preprocessing: Preprocessing, place: Place) -> StudyCohort:
+def study_cohort(
+    wishes: Wishes, preprocessing: Preprocessing, place: Place, *, splits: Sequence[str] = ()
+) -> StudyCohort:
     """Raises UsageError naming every faulty line, or, unless such rows are left out, a radiograph that the box
     refuses.
     """
     rows = read_manifest(wishes.manifest, labels=wishes.labels, permitted_only=wishes.permitted_only, both=True)
+    if splits:
+        rows = tuple(row for row in rows if row.split in splits)
     kept = standardise(rows, preprocessing, wishes.cache, place=place)
     if not wishes.leave_out_refused:
         readable([item for item in kept if item.row.counted])

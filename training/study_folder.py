@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.errors import UsageError
 from training.manifest import read_manifest
@@ -58,6 +59,13 @@ def keep_answers(path: Path, answers: Answers, asked: str) -> None:
     """asked: what was asked of which weights; other answers are never taken for these."""
     beside = path.with_name(f".{path.name}")
     np.savez_compressed(beside, scores=answers.scores, embeddings=answers.embeddings, asked=np.array(asked))
+    beside.replace(path)
+
+
+def keep_features(path: Path, lines: list[int], features: NDArray[np.float32]) -> None:
+    """features: float32 [n, f] of the manifest's lines."""
+    beside = path.with_name(f".{path.name}")
+    np.savez_compressed(beside, lines=np.array(lines), features=features)
     beside.replace(path)
 
 

@@ -1,6 +1,7 @@
 """The lung U-Net of a study: trained on masks, or taken from a checkpoint, and its overlap with masks it never saw."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +16,9 @@ from training.devices import Place
 from training.fit import Say
 from training.lungs import LungExamples, LungPreset, dice_of, iou, load_examples, train_lungs
 from training.manifest import of_split, read_manifest
-from training.model import copy_checkpoint, load_lungs, require_preprocessing
+from training.model import copy_checkpoint, load_lungs, require_preprocessing, weights_sha256
 from training.outcome import LungOverlap
-from training.row import Row
+from training.row import TRAINING_SPLITS, Row
 from training.splits import hold_out
 from training.study_folder import StudyFolder
 from training.wishes import Wishes, versions
@@ -26,8 +27,15 @@ from training.wishes import Wishes, versions
 class StudyLungs:
     """Masks come from the lung manifest, or from the column mask_path of the study's own."""
 
-    def __init__(self, wishes: Wishes, preset: LungPreset, folder: StudyFolder, place: Place, say: Say) -> None:
+    def __init__(
+        self, wishes: Wishes, preset: LungPreset, folder: StudyFolder, tested: Sequence[Row], place: Place, say: Say
+    ) -> None:
+        """tested: rows of the study's tests; whoever is among them is not learned from, whatever manifest says so."""
         self._wishes, self._folder, self._place, self._say = wishes, folder, place, say
+        self._tested = {("patient", row.patient_id) for row in tested} | {
+            ("file", str(row.path.resolve())) for row in tested
+        }
+        self._tested |= {("group", row.group_id) for row in tested if row.group_id}
         self._preset = replace(preset, schedule=replace(preset.schedule, seed=wishes.seed))
         self._manifest = wishes.lung_manifest or wishes.manifest
         self._preprocessing = Preprocessing(framing=wishes.framing)
@@ -37,9 +45,7 @@ class StudyLungs:
         """Trained where none was named. Raises UsageError without masks, or for one that read other radiographs."""
         if self._wishes.lungs is not None:
             require_preprocessing(self._wishes.lungs, self._preprocessing.digest)
-            if self._place.first:
-                copy_checkpoint(self._wishes.lungs, self._folder.lungs / "best")  # the folder then holds all it needs
-            self._place.wait()
+            self._take(self._wishes.lungs)
             return self._folder.lungs / "best"
         train, val = (self._kept(split) for split in ("train", "val"))
         if not train[0] or not val[0]:
@@ -54,6 +60,18 @@ class StudyLungs:
 
         made_by = self._made_by(len(train[0]), len(val[0]))
         return train_lungs(load_at, self._preset, self._folder.lungs, made_by, place=self._place, say=self._say)
+
+    def _take(self, checkpoint: Path) -> None:
+        """A copy, so that the folder holds all it needs. Raises UsageError when it holds other lung weights already."""
+        own = self._folder.lungs / "best"
+        if own.with_suffix(".json").exists():
+            if weights_sha256(own) != weights_sha256(checkpoint):
+                raise UsageError(
+                    f"{self._folder.path.name} holds other lung weights than --lungs names; choose another --out"
+                )
+        elif self._place.first:
+            copy_checkpoint(checkpoint, own)
+        self._place.wait()
 
     def overlaps(self) -> list[LungOverlap]:
         """Of every test split that has masks, at the 256 pixels of the exported graph."""
@@ -72,8 +90,16 @@ class StudyLungs:
         trains = self._wishes.lungs is None  # otherwise the rows only measure
         permitted_only = self._wishes.permitted_only
         rows = read_manifest(self._manifest, labels=None, permitted_only=permitted_only, apart=trains)
-        rows = tuple(replace(row, label=row.label or row.columns.get("finding", "")) for row in rows if row.mask_path)
-        return hold_out(rows, shares=options.HELD_OUT, seed=self._wishes.seed)
+        if trains:  # over every row, with a mask or not: the study draws the same
+            rows = hold_out(rows, shares=options.HELD_OUT, seed=self._wishes.seed)
+        rows = tuple(
+            row for row in rows if row.mask_path and not (row.split in TRAINING_SPLITS and self._is_tested(row))
+        )
+        return tuple(replace(row, label=row.label or row.columns.get("finding", "")) for row in rows)
+
+    def _is_tested(self, row: Row) -> bool:
+        who = {("patient", row.patient_id), ("group", row.group_id), ("file", str(row.path.resolve()))}
+        return not self._tested.isdisjoint(who)
 
     def _kept(self, split: str) -> tuple[tuple[Row, ...], tuple[Path, ...]]:
         rows = of_split(self._rows, split)

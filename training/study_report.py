@@ -1,7 +1,7 @@
 """From a study's folder to its report: the outcome, and the pictures and sizes that the report asks for."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge.engines.base import EVIDENCE_SIDE, MASK_SIDE
+from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from edge.imaging.read import read
 from training.arrays import in_processes, load, reduce_pixels, standardise
@@ -47,7 +48,14 @@ def report_study(outcome: StudyOutcome, study: Study) -> Path:
 def report_again(folder: StudyFolder, manifest: Path, cache: Path, out: Path, *, radiographs: bool) -> Path:
     """The report of an earlier study. Raises UsageError when the manifest is another than the study's."""
     outcome = read_outcome(folder, manifest)
-    kept = standardise(outcome.draws[0].rows, Preprocessing(framing=outcome.settings["framing"]), cache)
+    preprocessing = Preprocessing(framing=outcome.settings["framing"])
+    if preprocessing.digest != outcome.settings["preprocessing_digest"]:
+        trained = outcome.settings["preprocessing_digest"][:12]
+        raise UsageError(
+            f"{folder.path.name} was trained with preprocessing {trained}, this is {preprocessing.digest[:12]}; train "
+            "it again, or use the version that made it"
+        )
+    kept = standardise(outcome.draws[0].rows, preprocessing, cache)
     arrays = {item.row.line: item.path for item in kept if item.path is not None}
     return _write(outcome, StudyImages(folder, outcome, arrays), out, radiographs=radiographs)
 
@@ -133,21 +141,17 @@ class StudyImages:
 
     @cached_property
     def _sizes(self) -> Mapping[int, tuple[int, int]]:
-        """(rows, columns) of every file, read once."""
-        rows = self._outcome.draws[0].rows
-        return _remembered(
-            self._folder.sizes,
-            [row.line for row in rows],
-            lambda: list(in_processes(_size_of, [row.path for row in rows], "sizes", workers=2)),
-        )
-
-
-def _remembered(
-    path: Path, lines: Sequence[int], find: Callable[[], list[tuple[int, int]]]
-) -> Mapping[int, tuple[int, int]]:
-    if not path.exists():
-        path.write_text(json.dumps(dict(zip(lines, find(), strict=True))), encoding="utf-8")
-    return {int(line): (size[0], size[1]) for line, size in json.loads(path.read_text(encoding="utf-8")).items()}
+        """(rows, columns) of every file, read once for these arrays."""
+        rows, kept = self._outcome.draws[0].rows, self._folder.sizes
+        names = [self._arrays[row.line].name for row in rows]
+        known: dict[str, list[int]] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+        if not known.keys() >= set(names):
+            found = in_processes(_size_of, [row.path for row in rows], "sizes", workers=2)
+            known = dict(zip(names, found, strict=True))
+            beside = kept.with_name(f".{kept.name}")
+            beside.write_text(json.dumps(known), encoding="utf-8")
+            beside.replace(kept)
+        return {row.line: (known[name][0], known[name][1]) for row, name in zip(rows, names, strict=True)}
 
 
 def _size_of(path: Path) -> tuple[int, int]:

@@ -67,8 +67,12 @@ def test_what_belongs_together_is_known_by_its_digests(phantom_manifest: Path, t
     )
     assert run_train(phantom_manifest, tmp_path, *again) == made  # done before: the same weights at once
     save_lungs(lungs, seed=1)
-    assert "other settings (lungs_sha256)" in told(invoke_train(phantom_manifest, tmp_path, *again))
-    assert "other lung weights" in told(CliRunner().invoke(evaluate, asked))
+    before = weights_sha256(out / "lungs/best")
+    assert "study holds other lung weights than --lungs names" in told(invoke_train(phantom_manifest, tmp_path, *again))
+    assert weights_sha256(out / "lungs/best") == before
+    assert "other lung weights" in told(CliRunner().invoke(evaluate, [*asked, "--lungs", str(lungs)]))
+    swapped = (*again[2:], "--lungs", str(out / "lungs/best"), "--labels", "covid,other")
+    assert "other settings (labels)" in told(invoke_train(phantom_manifest, tmp_path, *swapped))
 
 
 def test_a_run_from_another_manifest_is_another_run(phantom_manifest: Path, tmp_path: Path) -> None:

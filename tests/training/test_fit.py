@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from edge.errors import UsageError
 from training.devices import ALONE
-from training.fit import Schedule, Task, fit, rate
+from training.fit import Schedule, Task, ended, fit, rate
 from training.model import LungArchitecture
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
@@ -108,6 +108,36 @@ def test_a_folder_with_another_run_is_refused_and_what_differs_is_named(tmp_path
         run(tmp_path, replace(SCHEDULE, seed=1), made_by={"manifest": "a", "network": "lungs"})
 
 
+def test_a_network_of_another_size_is_another_run(tmp_path: Path) -> None:
+    run(tmp_path)
+    network, task = toy()
+    other = replace(TINY, depth=3)
+    with pytest.raises(UsageError, match=r"other settings \(architecture\)"):
+        fit(network, other, task, SCHEDULE, tmp_path, {}, place=ALONE, say=lambda line: None)
+
+
+def test_a_finished_run_is_known_without_its_weights(tmp_path: Path) -> None:
+    assert not ended(tmp_path, TINY, SCHEDULE, {}, place=ALONE)
+    with pytest.raises(Killed):
+        run(tmp_path, kill_at=7)
+    assert not ended(tmp_path, TINY, SCHEDULE, {}, place=ALONE)
+    run(tmp_path)
+    assert ended(tmp_path, TINY, SCHEDULE, {}, place=ALONE)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    network, task = toy()
+    broken = replace(task, loss_of=lambda learner, batch: learner(batch[0]).sum() * float("nan"))
+    with pytest.raises(UsageError, match="the loss is nan at step 1"):
+        fit(network, TINY, broken, SCHEDULE, tmp_path, {}, place=ALONE, say=lambda line: None)
+
+
+def test_processes_that_cannot_share_a_batch_are_told(tmp_path: Path) -> None:
+    network, task = toy()
+    with pytest.raises(UsageError, match="3 processes cannot share a batch of 2"):
+        fit(network, TINY, task, SCHEDULE, tmp_path, {}, place=replace(ALONE, world=3), say=lambda line: None)
+
+
 def test_it_stops_early_without_a_better_score(tmp_path: Path) -> None:
     network, task = toy()
     said: list[str] = []
@@ -159,7 +189,7 @@ with place() as here:
     network, task = toy()
     fit(network, TINY, task, SCHEDULE, Path(sys.argv[1]), {}, place=here, say=print if here.first else str)
     total = sum(p.double().sum() for p in network.parameters()).item()
-    print(f"rank {here.rank} of {here.world}: {total:.12f}", flush=True)
+    Path(sys.argv[1], f"rank-{here.rank}-of-{here.world}").write_text(f"{total:.12f}")
 """
 
 
@@ -171,6 +201,6 @@ def test_two_processes_learn_one_network(tmp_path: Path) -> None:
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
                               env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
     assert finished.returncode == 0, finished.stderr
-    sums = {line.split(":")[0]: line.split(":")[1] for line in finished.stdout.splitlines() if line.startswith("rank")}
-    assert sums["rank 0 of 2"] == sums["rank 1 of 2"]
+    sums = {path.name: path.read_text() for path in (tmp_path / "out").glob("rank-*")}
+    assert sums.keys() == {"rank-0-of-2", "rank-1-of-2"} and len(set(sums.values())) == 1
     assert len((tmp_path / "out" / "log.jsonl").read_text().splitlines()) == 3
