@@ -26,7 +26,7 @@ GOLDEN_QUANTITIES = ("score", "lung_fraction")
 PACKAGED_FOLDER = Path(__file__).parent / "bundles"
 # The bundles that come with the program, by their id: a changed file there is refused like any other.
 PACKAGED_IDS = {
-    "phantom": "3e1c7c155b94d71e1ae6a96eec095dfea96cff92f1406202b34fd5e0c4c9c256",
+    "phantom": "a64c2ad4ab33e975c8ead09480933525e0979aeeec9b95ad39a4639ccb468781",
     "research": "300aa3f345d950f18d645ebe861aae60842e276bae398f2b9c7af80b350e3126",
 }
 

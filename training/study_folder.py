@@ -106,7 +106,7 @@ def keep_outcome(folder: StudyFolder, outcome: StudyOutcome) -> None:
         "methods": methods_written(outcome.methods),
     }  # fmt: skip
     beside = folder.path / f".{OUTCOME}"
-    beside.write_text(json.dumps(record, indent=1, sort_keys=True, default=list), encoding="utf-8")
+    beside.write_text(json.dumps(record, indent=1, default=list), encoding="utf-8")
     beside.replace(folder.path / OUTCOME)
 
 
