@@ -27,7 +27,7 @@ PACKAGED_FOLDER = Path(__file__).parent / "bundles"
 # The bundles that come with the program, by their id: a changed file there is refused like any other.
 PACKAGED_IDS = {
     "phantom": "a64c2ad4ab33e975c8ead09480933525e0979aeeec9b95ad39a4639ccb468781",
-    "research": "300aa3f345d950f18d645ebe861aae60842e276bae398f2b9c7af80b350e3126",
+    "research": "9bcf5848f20bbd2ac008300206ec96dbfeca985445d086be0be116bf32563342",
 }
 
 

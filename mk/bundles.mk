@@ -1,5 +1,6 @@
 # The two packaged bundles, each from nothing with one command. Interrupted, the same command goes on where it stopped.
 #   make phantom-bundle     a few minutes on two cores
+# It also writes the study report. Compare the parity and the known answers on other CPUs before the new bundle is pinned.
 #   make research-bundle    about two hours on two cores; needs the radiographs in $(DATA) and ImageNet weights in $(IMAGENET)
 
 BUNDLE_PYTHON ?= .venv/bin/python -W ignore
@@ -11,6 +12,7 @@ CALIBRATE = $(BUNDLE_PYTHON) -m calib.cli
 EXPORT = $(BUNDLE_PYTHON) -m export.cli
 PHANTOM_RESULTS = benchmarks/results/phantom-bundle
 RESEARCH_RESULTS = benchmarks/results/research-bundle
+STUDY_RESULTS = benchmarks/results/research-study
 PERMITTED = --framing stretch --permitted-only
 NIH = $(PERMITTED) --labels no_finding,pneumonia --manifest $(DATA)/nih.csv
 FIRST = --init resnet50=work/research/resnet50-v1.safetensors
@@ -41,7 +43,7 @@ phantom-steps:
 	cp -r work/phantom/bundle edge/bundles/phantom
 
 research-bundle:
-	mkdir -p work/research $(RESEARCH_RESULTS)
+	mkdir -p work/research $(RESEARCH_RESULTS) $(STUDY_RESULTS)
 	@$(MAKE) --no-print-directory -n research-steps > $(RESEARCH_RESULTS)/commands.txt
 	$(MAKE) --no-print-directory research-steps
 
@@ -52,9 +54,9 @@ research-steps:
 	test -f work/research/resnet50-v1.safetensors || $(BUNDLE_PYTHON) -m training.keras_resnet50 --package $(IMAGENET) --out work/research/resnet50-v1.safetensors
 	$(TRAIN) --preset pretrain --network lungs --leave-out-refused $(PERMITTED) --manifest $(DATA)/lungs.csv --out work/research/lungs
 	$(TRAIN) --preset pretrain --leave-out-refused $(NIH) $(FIRST) --lungs work/research/lungs/lungs/best --out work/research/nih
-	$(BUNDLE_PYTHON) -m training.methods --framing stretch --manifest $(DATA)/covid.csv --lungs work/research/lungs/lungs/best --imagenet work/research/resnet50-v1.safetensors --nih resnet34=work/research/nih/split-0/resnet34/best --nih resnet50=work/research/nih/split-0/resnet50/best --out $(RESEARCH_RESULTS)/methods.json
-	$(TRAIN) --preset finetune --leave-out-refused --framing stretch --manifest $(DATA)/covid.csv $(FINETUNE) --lung-manifest $(DATA)/lungs.csv --methods $(RESEARCH_RESULTS)/methods.json --test-split test_internal --out work/research/study
-	$(EVALUATE) --manifest $(DATA)/covid.csv --study work/research/study --without-radiographs --report $(RESEARCH_RESULTS)/report
+	$(BUNDLE_PYTHON) -m training.methods --framing stretch --manifest $(DATA)/covid.csv --lungs work/research/lungs/lungs/best --imagenet work/research/resnet50-v1.safetensors --nih resnet34=work/research/nih/split-0/resnet34/best --nih resnet50=work/research/nih/split-0/resnet50/best --out $(STUDY_RESULTS)/methods.json
+	$(TRAIN) --preset finetune --leave-out-refused --framing stretch --manifest $(DATA)/covid.csv $(FINETUNE) --lung-manifest $(DATA)/lungs.csv --methods $(STUDY_RESULTS)/methods.json --test-split test_internal --out work/research/study
+	$(EVALUATE) --manifest $(DATA)/covid.csv --study work/research/study --without-radiographs --report $(STUDY_RESULTS)/report
 	$(TRAIN) --preset finetune --network $(RESEARCH_MEMBER) --draws 1 --no-source-draws --no-report --leave-out-refused $(PERMITTED) --manifest $(DATA)/covid.csv $(FINETUNE) --out work/research/covid
 	$(EXPORT) export --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --out work/research/graphs/model.fp32.onnx
 	$(CALIBRATE) --fp32 work/research/graphs/model.fp32.onnx --int8 work/research/graphs/model.int8.onnx $(PERMITTED) --manifest $(DATA)/covid.csv --manifest $(DATA)/nih.csv --count 40 > $(RESEARCH_RESULTS)/parity.json

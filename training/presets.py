@@ -85,7 +85,7 @@ def _smoke() -> StudyPreset:
 
 def _finetune() -> StudyPreset:
     """A few dozen radiographs cannot move a whole network well: the backbone stays as it was, the head learns anew. The
-    lung crop came out best of the methods compared (benchmarks/results/research-bundle/methods.json).
+    lung crop came out best of the methods compared (benchmarks/results/research-study/methods.json).
     """
     schedule, more = Schedule(40, 32, 2e-3, patience=10), {"augmentation": STRONG, "frozen_views": 8}
     names = {"resnet34": "resnet34", "resnet50": "resnet50-v1"}
