@@ -16,7 +16,7 @@ from edge.errors import UsageError
 from training.augment import Augmentation, Augmenter
 from training.checkpoints import RECORD
 from training.devices import Place
-from training.fit import Say, Schedule, Task, ended, fit
+from training.fit import Say, Schedule, Task, ended, fit, quiet
 from training.model import Classifier, ClassifierArchitecture, DecisionHead, channels_of, initialise, load_classifier
 from training.outcome import Answers
 from training.pretrained import first_weights
@@ -95,7 +95,7 @@ def train_classifier(
         "label_smoothing": preset.label_smoothing,
         "frozen_views": preset.frozen_views,
         # Of a run that goes on only its record needs to know; its own weights take their place.
-        "first_weights": _start(network, preset, init, _quiet if (out / RECORD).exists() else say),
+        "first_weights": _start(network, preset, init, quiet if (out / RECORD).exists() else say),
     }
     if ended(out, preset.architecture, preset.schedule, settings, place=place):
         return out / "best"
@@ -118,10 +118,6 @@ def _start(network: Classifier, preset: ClassifierPreset, init: Path | None, say
         say(f"{preset.architecture.name}: no first weights, training from scratch")
         return "scratch"
     return first_weights(network.backbone, preset.architecture.backbone, wish, say)
-
-
-def _quiet(line: str) -> None:
-    """Said before, when the run began."""
 
 
 def _whole_task(
@@ -246,7 +242,7 @@ def ask_checkpoint(path: Path, examples: Examples, *, place: Place) -> Answers:
 def first_features(examples: Examples, preset: ClassifierPreset, init: Path | None, *, place: Place) -> Tensor | None:
     """Pooled features [n, f] of the backbone with its first weights, of every example; None where it has none."""
     network = Classifier(preset.architecture)
-    if _start(network, preset, init, _quiet) == "scratch":
+    if _start(network, preset, init, quiet) == "scratch":
         return None
     network = network.to(place.device, memory_format=torch.channels_last).eval()
     return features_of(network, examples, torch.arange(len(examples.labels)))

@@ -25,6 +25,10 @@ KEEP_EVERY_S = 300.0  # between two checkpoints inside a long epoch
 _GRADIENT_NORM = 5.0
 
 
+def quiet(line: str) -> None:
+    """Says nothing: for what was said before, or would be said a hundred times."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """patience: epochs without a better score before it stops. batch: over all processes.

@@ -32,7 +32,7 @@ from training.arrays import load
 from training.augment import STRONG, Augmenter
 from training.classify import Examples, Features, features_of, head_scores, head_task, source_weights
 from training.devices import ALONE
-from training.fit import Schedule, fit
+from training.fit import Schedule, fit, quiet
 from training.lungs import lung_probabilities
 from training.model import (
     INPUTS,
@@ -175,15 +175,11 @@ def _learned(
     task = head_task(head, learned, held_out, label_smoothing=0.05)
     architecture = ClassifierArchitecture(backbone=method.backbone, side=method.side)
     with tempfile.TemporaryDirectory() as folder:
-        best = fit(head, architecture, task, replace(SCHEDULE, seed=seed), Path(folder), {}, place=ALONE, say=_quiet)
+        best = fit(head, architecture, task, replace(SCHEDULE, seed=seed), Path(folder), {}, place=ALONE, say=quiet)
         initialise(head, best)
     head.eval()
     asked = found.clean if method.flips else found.clean[:1]
     return torch.stack([head_scores(head, view) for view in asked]).mean(dim=0).double().numpy()
-
-
-def _quiet(line: str) -> None:
-    """Ninety short trainings have nothing to say one by one."""
 
 
 def _kept_features(
@@ -216,7 +212,7 @@ def method_features(
     network = Classifier(ClassifierArchitecture(backbone=method.backbone, side=method.side))
     start = weights[method.start, method.backbone]
     if start.suffix:
-        first_weights(network.backbone, method.backbone, start, _quiet)
+        first_weights(network.backbone, method.backbone, start, quiet)
     else:
         initialise(network, start)
     network.eval()

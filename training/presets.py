@@ -47,6 +47,19 @@ def _ablated(whole: ClassifierPreset) -> ClassifierPreset:
     return replace(whole, architecture=architecture, augmentation=None, unprocessed=True)
 
 
+def _papers_networks(
+    side: int, schedule: Schedule, start: str, *, vgg16: str = "vgg16", chexpert: str = "file", **more: object
+) -> tuple[dict[str, ClassifierPreset], dict[str, ClassifierPreset]]:
+    """The ensemble's four and what the paper compares them with. vgg16: its timm name. chexpert: where it begins."""
+    names = {"resnet34": "resnet34", "resnet50": "resnet50", "resnet152": "resnet152", "vgg16": vgg16}
+    members = {name: _classifier(name, timm, side, schedule, start, **more) for name, timm in names.items()}
+    compared = {
+        "chexpert": _classifier("chexpert", "densenet121", side, schedule, chexpert, **more),
+        NO_PREPROCESSING: _ablated(members["resnet50"]),
+    }
+    return members, compared
+
+
 def _paper() -> StudyPreset:
     """Supplement, "Training details": Adam, rate 1e-6 that falls exponentially, L2 1e-2, cross-entropy, 32 epochs. The
     paper gives neither the decay (here 0.95 an epoch) nor the batch (here 8); it chose the epoch on its test set, here
@@ -54,10 +67,7 @@ def _paper() -> StudyPreset:
     """
     schedule = Schedule(32, 8, 1e-6, weight_decay=1e-2, patience=32, optimiser="adam", decay=0.95)
     more = {"augmentation": PAPER, "label_smoothing": 0.0}
-    names = {"resnet34": "resnet34", "resnet50": "resnet50", "resnet152": "resnet152", "vgg16": "vgg16"}
-    members = {name: _classifier(name, timm, 1024, schedule, "imagenet", **more) for name, timm in names.items()}
-    chexpert = _classifier("chexpert", "densenet121", 1024, schedule, "file", **more)
-    compared = {"chexpert": chexpert, NO_PREPROCESSING: _ablated(members["resnet50"])}
+    members, compared = _papers_networks(1024, schedule, "imagenet", **more)
     return StudyPreset(_LUNGS, members, "resnet50", compared, draws=10)
 
 
@@ -65,20 +75,14 @@ def _scratch() -> StudyPreset:
     """From scratch most of the learning happens at half the side; VGG needs batch normalisation to begin at all."""
     schedule = Schedule(6, 16, 2e-4, weight_decay=5e-2, patience=4)
     more = {"augmentation": STRONG, "coarse": Schedule(24, 16, 6e-4, weight_decay=5e-2, patience=8)}
-    names = {"resnet34": "resnet34", "resnet50": "resnet50", "resnet152": "resnet152", "vgg16": "vgg16_bn"}
-    members = {name: _classifier(name, timm, 320, schedule, "scratch", **more) for name, timm in names.items()}
-    chexpert = _classifier("chexpert", "densenet121", 320, schedule, "file", **more)
-    compared = {"chexpert": chexpert, NO_PREPROCESSING: _ablated(members["resnet50"])}
+    members, compared = _papers_networks(320, schedule, "scratch", vgg16="vgg16_bn", **more)
     return StudyPreset(_LUNGS, members, "resnet50", compared, draws=3)
 
 
 def _smoke() -> StudyPreset:
     """Every network for one epoch at 64 pixels: whether everything runs, nothing more."""
     schedule, more = Schedule(1, 4, 1e-3), {"augmentation": PAPER}
-    names = {"resnet34": "resnet34", "resnet50": "resnet50", "resnet152": "resnet152", "vgg16": "vgg16_bn"}
-    members = {name: _classifier(name, timm, 64, schedule, "scratch", **more) for name, timm in names.items()}
-    chexpert = _classifier("chexpert", "densenet121", 64, schedule, "scratch", **more)
-    compared = {"chexpert": chexpert, NO_PREPROCESSING: _ablated(members["resnet50"])}
+    members, compared = _papers_networks(64, schedule, "scratch", vgg16="vgg16_bn", chexpert="scratch", **more)
     lungs = LungPreset(_TINY_LUNGS, Schedule(2, 4, 1e-3), MOVED, side=64)
     return StudyPreset(lungs, members, "resnet50", compared, draws=2)
 

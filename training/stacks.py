@@ -1,7 +1,6 @@
-"""All radiographs of a study at a network's size, and the lung channel beside them, as two files that are read in
-place.
+"""All radiographs of a study at a network's size, with the lung channel, as one file that is read in place.
 
-Made once: 10,000 radiographs at 1024 pixels take 10 GB each on disk, and no more memory than is looked at.
+Made once: 10,000 radiographs at 1024 pixels take 20 GB on disk, and no more memory than is looked at.
 """
 
 import hashlib
