@@ -59,6 +59,8 @@ def test_a_whole_network_learns_and_answers_for_radiographs_it_never_saw(tmp_pat
 def test_a_frozen_backbone_stays_and_a_fresh_head_learns(tmp_path: Path) -> None:
     torch.manual_seed(0)
     earlier = Classifier(TINY)
+    for weights in earlier.head.parameters():
+        torch.nn.init.zeros_(weights)  # a head that could never learn: it must not be taken over
     save_checkpoint(tmp_path / "earlier", earlier, TINY, {})
     preset = replace(LEARN, augmentation=STRONG, frozen_views=2)
     network, _ = load_classifier(trained(preset, tmp_path / "out", init=tmp_path / "earlier"))
