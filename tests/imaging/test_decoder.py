@@ -22,7 +22,7 @@ from edge.values import Decoded
 SITE_KEY = bytes(range(32))
 PARAMETERS = Preprocessing(side=256, framing="stretch")
 CHEST = dicom_file(chest(phantom_pixels(), bits_stored=12))
-MAD_WORKER = Path(__file__).parent / "mad_worker.py"
+MAD_WORKER = Path(__file__).parents[1] / "mad_worker.py"
 SHORT_S = 1.0
 
 
