@@ -135,6 +135,10 @@ class Augmenter(nn.Module):
 
     @torch.no_grad()
     def forward(self, radiographs: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(radiographs.device.type, enabled=False):  # coordinates in bfloat16 would be pixels off
+            return self._augmented(radiographs, masks)
+
+    def _augmented(self, radiographs: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         drawn = _draw(self.settings, len(radiographs))
         # Both as channels of one image: whatever moves one moves the other, by the same interpolation.
         moved = _move(torch.cat([radiographs, masks], dim=1), drawn)

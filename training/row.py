@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TRAINING_SPLITS = frozenset({"train", "val"})
+GATE = "gate"  # set aside for the accuracy gate of calibration (training/reserve.py)
 _YES = frozenset({"1", "true", "yes", "y"})
 _NO = frozenset({"0", "false", "no", "n"})
 YES_OR_NO = _YES | _NO
@@ -85,8 +86,8 @@ class Row:
 
     @property
     def checked(self) -> bool:
-        """Whether the row is trained on or measured by: only those need a label and one split per patient."""
-        return self.split in TRAINING_SPLITS or self.split.startswith("test")
+        """Whether the row is trained on, calibrated with or measured by: only those need a label and one split per patient."""
+        return self.split in TRAINING_SPLITS or self.split == GATE or self.split.startswith("test")
 
     @property
     def counted(self) -> bool:

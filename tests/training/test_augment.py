@@ -265,6 +265,15 @@ def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
     assert not torch.equal(drawn[0][0], drawn[2][0])
 
 
+def test_mixed_precision_around_it_changes_nothing() -> None:
+    torch.manual_seed(5)
+    expected = Augmenter(STRONG)(texture(8), texture(8))
+    torch.manual_seed(5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = Augmenter(STRONG)(texture(8), texture(8))
+    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+
+
 def test_nothing_by_default() -> None:
     radiographs, masks = Augmenter(Augmentation())(texture(2), texture(2))
     assert torch.equal(radiographs, texture(2)) and torch.equal(masks, texture(2))
