@@ -97,7 +97,9 @@ def _figures(metrics: dict[str, Any]) -> list[str]:
         counts = f"{figures['n_covid']} / {figures['n_other']} / {figures['n_refused']}"
         found, spared = _share(figures.get("sensitivity")), _share(figures.get("specificity"))
         meaning = _MEANING.get(split, "")
-        lines.append(f"| {split} | {meaning} | {counts} | {_auc(figures)} | {found} | {spared} | {figures['point']:.2f} |")
+        lines.append(
+            f"| {split} | {meaning} | {counts} | {_auc(figures)} | {found} | {spared} | {figures['point']:.2f} |"
+        )
     return lines
 
 

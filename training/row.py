@@ -86,7 +86,7 @@ class Row:
 
     @property
     def checked(self) -> bool:
-        """Whether the row is trained on, calibrated with or measured by: only those need a label and one split per patient."""
+        """Whether the row is trained on or measured by: only those need a label and one split per patient."""
         return self.split in TRAINING_SPLITS or self.split == GATE or self.split.startswith("test")
 
     @property
