@@ -1,27 +1,28 @@
-"""Opens and verifies a model bundle: nothing is parsed, and nothing is used, before its digest has matched.
+"""Opens and signs a model bundle: what its bytes mean, once seal.py has proved them. Nothing is parsed before that.
 
 The format is in docs/bundle.md. Writing bundles is export's work.
 """
 
-import hashlib
 import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
 from edge.errors import BundleError
+from edge.external_data import has_external_data
 from edge.imaging.preprocess import Preprocessing
+from edge.seal import MANIFEST, SealedManifest, read_listed, read_pinned, read_signed, read_unsigned, write_signature
 from edge.values import MODEL_INPUT_SIDE, PRECISIONS
 
 FORMAT = "edge-cxr/bundle/1"
-MANIFEST = "manifest.json"
 GOLDEN_QUANTITIES = ("score", "lung_fraction")
 PACKAGED_FOLDER = Path(__file__).parent / "bundles"
 # The bundles that come with the program, by their id: a changed file there is refused like any other.
@@ -42,7 +43,10 @@ class LungLimits:
 
 @dataclass(frozen=True)
 class Manifest:
-    """manifest.json, checked. Points and temperatures are per precision, None until a site calibrates."""
+    """manifest.json, checked. Points and temperatures are per precision, None until a site calibrates.
+
+    accuracy: per precision the outcome of the accuracy gate, {"passed", "failures", ...}; empty until it was run.
+    """
 
     name: str
     role: str
@@ -58,6 +62,7 @@ class Manifest:
     lung_limits: LungLimits
     metrics: dict[str, dict[str, Any]]
     intended_use: str
+    accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,17 +87,24 @@ class GoldenCase:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle. `id` is the SHA-256 of manifest.json; `files` holds the verified bytes."""
+    """A verified bundle. `id` is the SHA-256 of manifest.json; `files` holds the verified bytes.
+
+    signed_by: the public key whose signature fits; whether it is trusted was asked when the bundle was opened.
+    """
 
     id: str
     manifest: Manifest
     files: dict[str, bytes]
+    signed_by: str | None = None
 
     def model_bytes(self, precision: str) -> bytes:
         return self.files[f"model.{precision}.onnx"]
 
     def reference(self) -> Reference:
-        with _complaints("reference.npz"), np.load(io.BytesIO(self.files["reference.npz"])) as arrays:
+        with (
+            _complaints("reference.npz"),
+            np.load(io.BytesIO(self.files["reference.npz"]), allow_pickle=False) as arrays,
+        ):
             return Reference(
                 embeddings=arrays["embeddings"].astype(np.float32),
                 labels=tuple(map(str, arrays["labels"])),
@@ -103,7 +115,7 @@ class Bundle:
 
     def golden_cases(self) -> list[GoldenCase]:
         with _complaints("golden/expected.json"):
-            return [self._golden_case(case) for case in json.loads(self.files["golden/expected.json"])["cases"]]
+            return [self._golden_case(case) for case in _json(self.files["golden/expected.json"])["cases"]]
 
     def _golden_case(self, case: dict[str, Any]) -> GoldenCase:
         expected = {
@@ -113,45 +125,79 @@ class Bundle:
         return GoldenCase(case["file"], self.files[case["file"]], expected)
 
 
-def open_bundle(name_or_folder: str) -> Bundle:
+def open_bundle(name_or_folder: str, *, trusted_keys: tuple[str, ...] = ()) -> Bundle:
     """Open a packaged bundle by name (phantom, research) or any bundle by its folder.
 
-    Raises BundleError when it is missing, damaged, incomplete, or made for another preprocessing or format.
+    Packaged bundles are known by their id. Any other must be signed by one of `trusted_keys`, where there are any.
+    Raises BundleError when it is missing, damaged, incomplete, not trusted, or of another preprocessing or format.
     """
     if name_or_folder in PACKAGED_IDS:
-        bundle = read_bundle(PACKAGED_FOLDER / name_or_folder, pinned_id=PACKAGED_IDS[name_or_folder])
+        folder = PACKAGED_FOLDER / name_or_folder
+        bundle = _bundle(folder, read_pinned(folder, PACKAGED_IDS[name_or_folder]))
     else:
-        bundle = read_bundle(Path(name_or_folder))
-    bundle.reference()  # what cannot be parsed must say so now, not when the first radiograph waits
-    bundle.golden_cases()
+        bundle = read_bundle(Path(name_or_folder), trusted_keys=trusted_keys)
+    _check_parts(bundle)
     return bundle
 
 
-def read_bundle(folder: Path, *, pinned_id: str | None = None) -> Bundle:
+def read_bundle(folder: Path, *, trusted_keys: tuple[str, ...] = ()) -> Bundle:
     """Read and verify a bundle folder; each file is read once, and only the verified bytes are kept.
 
     Reference and golden cases may still be missing: export asks such a draft for its answers.
     """
+    return _bundle(folder, read_signed(_existing(folder), trusted_keys))
+
+
+def sign_bundle(folder: Path, private_key: Ed25519PrivateKey) -> Bundle:
+    """Sign a bundle that is complete, replacing an earlier signature.
+
+    Raises BundleError when it would not open, and then signs nothing.
+    """
+    manifest = read_unsigned(_existing(folder))
+    bundle = _bundle(folder, manifest)
+    _check_parts(bundle)
+    return replace(bundle, signed_by=write_signature(folder, manifest, private_key))
+
+
+def _existing(folder: Path) -> Path:
     if not folder.is_dir():
         known = ", ".join(sorted(PACKAGED_IDS))
         raise BundleError(f"bundle {str(folder)!r} is no folder; name one, or a packaged bundle: {known}")
-    try:
-        raw = (folder / MANIFEST).read_bytes()
-        listed = json.loads(raw)
-    except (OSError, ValueError) as fault:
-        raise BundleError(f"{folder / MANIFEST} cannot be read ({type(fault).__name__}); export it again") from None
-    bundle_id = hashlib.sha256(raw).hexdigest()
-    if pinned_id is not None and bundle_id != pinned_id:
-        raise BundleError(
-            f"packaged bundle {folder.name} is {bundle_id[:12]}, not {pinned_id[:12]}; reinstall edge-cxr"
-        )
-    if not isinstance(listed, dict) or listed.get("format") != FORMAT:
-        raise BundleError(f"{folder / MANIFEST} is not of format {FORMAT}; export the bundle with this version")
+    return folder
+
+
+def _bundle(folder: Path, sealed: SealedManifest) -> Bundle:
     with _complaints(str(folder / MANIFEST)):
-        bundle = Bundle(bundle_id, _manifest(listed), _verified_files(folder, listed["files"]))
+        listed = _json(sealed.content)
+        if not isinstance(listed, dict) or listed.get("format") != FORMAT:
+            raise BundleError(f"{folder / MANIFEST} is not of format {FORMAT}; export the bundle with this version")
+        bundle = Bundle(sealed.id, _manifest(listed), read_listed(folder, listed["files"]), sealed.signed_by)
         for precision in bundle.manifest.precisions:
             bundle.model_bytes(precision)
         return bundle
+
+
+def _check_parts(bundle: Bundle) -> None:
+    """What cannot be parsed must say so now, not when the first radiograph waits."""
+    for precision in bundle.manifest.precisions:
+        with _complaints(f"model.{precision}.onnx"):
+            if has_external_data(bundle.model_bytes(precision)):
+                raise BundleError(f"model.{precision}.onnx keeps weights in other files, which no digest covers; "
+                                  "export it with all weights inside")  # fmt: skip
+    bundle.reference()
+    bundle.golden_cases()
+
+
+def _json(content: bytes) -> Any:
+    return json.loads(content.decode("utf-8"), object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Readers differ in which of two equal keys counts, so that two of them may see two bundles in one manifest."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"key {max(names, key=names.count)!r} stands there twice")
+    return dict(pairs)
 
 
 @contextmanager
@@ -159,24 +205,8 @@ def _complaints(part: str) -> Iterator[None]:
     """What a part that is not what it should be raises, as one line. BundleErrors pass."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, BadZipFile) as fault:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OSError, BadZipFile) as fault:
         raise BundleError(f"{part} is incomplete or damaged ({fault}); export the bundle again") from None
-
-
-def _verified_files(folder: Path, digests: dict[str, str]) -> dict[str, bytes]:
-    files = {}
-    for name, digest in digests.items():
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
-            raise BundleError(f"the manifest names {name!r}, outside the bundle; do not use this bundle")
-        try:
-            content = (folder / path).read_bytes()
-        except OSError:
-            raise BundleError(f"{folder / path} is missing; copy the whole bundle again") from None
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise BundleError(f"{folder / path} does not match its digest; copy the bundle again")
-        files[name] = content
-    return files
 
 
 def _manifest(listed: dict[str, Any]) -> Manifest:
@@ -213,4 +243,15 @@ def _manifest(listed: dict[str, Any]) -> Manifest:
         lung_limits=LungLimits(**{name: float(limit) for name, limit in listed["gates"]["lung_fraction"].items()}),
         metrics=dict(listed["metrics"]),
         intended_use=listed["intended_use"],
+        accuracy=_accuracy(listed.get("accuracy", {}), precisions),
     )
+
+
+def _accuracy(outcomes: dict[str, dict[str, Any]], precisions: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    for precision, outcome in outcomes.items():
+        if precision not in precisions:
+            raise ValueError(f"accuracy names {precision!r}, which is not held")
+        sentences = outcome["failures"]
+        if type(outcome["passed"]) is not bool or not isinstance(sentences, list) or set(map(type, sentences)) - {str}:
+            raise ValueError(f"the accuracy of {precision} must tell passed (true or false) and failures (sentences)")
+    return dict(outcomes)

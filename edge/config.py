@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import UsageError
+from edge.signature import public_key_bytes
 from edge.values import AFTER, BACKENDS, PRECISIONS
 
 ENVIRONMENT_PREFIX = "EDGE_CXR_"
@@ -33,6 +34,7 @@ class Config:
     unfinished_after_s: float = 60.0
     scan_s: float = 10.0
     queue_size: int = 4
+    trusted_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _checked_keys(given: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _parsed(key: str, text: str) -> Any:
     kind = type(getattr(Config(), key))
-    readers: dict[type, Callable[[str], Any]] = {bool: _boolean, int: int, float: float, str: str}
+    readers: dict[type, Callable[[str], Any]] = {bool: _boolean, int: int, float: float, str: str, tuple: _listed}
     try:
         return readers[kind](text)
     except ValueError:
@@ -110,10 +112,16 @@ def _boolean(text: str) -> bool:
     return words[text.lower()]
 
 
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")] if text.strip() else []
+
+
 def _checked(key: str, value: Any, origin: str) -> Any:
     kind = type(getattr(Config(), key))
     if kind is float and type(value) is int:
         value = float(value)
+    if kind is tuple:
+        return _public_keys(value, origin)
     if type(value) is not kind:
         raise UsageError(f"{key} ({origin}) is {value!r}; it must be of type {kind.__name__}")
     if key in _CHOICES and value not in _CHOICES[key]:
@@ -123,3 +131,15 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     if (key in _POSITIVE and value <= 0) or (key in _NOT_NEGATIVE and value < 0):
         raise UsageError(f"{key} ({origin}) is {value}; it must be greater")
     return value
+
+
+def _public_keys(value: Any, origin: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise UsageError(f'trusted_keys ({origin}) is {value!r}; it must be a list, as ["ed25519:..."]')
+    for key in value:
+        try:
+            public_key_bytes(key)
+        except (ValueError, TypeError, AttributeError):
+            raise UsageError(f"trusted_keys ({origin}) holds {key!r}; a key is a line of `edge-cxr bundle keygen`, "
+                             "as ed25519:<44 characters>") from None  # fmt: skip
+    return tuple(value)

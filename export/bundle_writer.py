@@ -5,13 +5,14 @@ The reader is edge/bundle.py. The manifest is written last, so that it means com
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.bundle import FORMAT, MANIFEST, LungLimits
+from edge.bundle import FORMAT, LungLimits
 from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
+from edge.seal import MANIFEST, SIGNATURE
 from edge.values import INTENDED_USE
 from export.graph import OPSET
 
@@ -21,7 +22,7 @@ class BundleContent:
     """All that stands in manifest.json besides the digests.
 
     operating_points, temperatures: per precision, None until a site calibrates. metrics: figures per split.
-    training: what made the weights, enough to repeat it.
+    training: what made the weights, enough to repeat it. accuracy: the gate's outcome per precision, once it was run.
     """
 
     name: str
@@ -36,6 +37,7 @@ class BundleContent:
     lung_limits: LungLimits
     metrics: dict[str, Any]
     training: dict[str, Any]
+    accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def write_manifest(folder: Path, content: BundleContent) -> str:
@@ -65,18 +67,20 @@ def write_manifest(folder: Path, content: BundleContent) -> str:
         "intended_use": INTENDED_USE,
         "opset": OPSET,
         "training": content.training,
+        **({"accuracy": content.accuracy} if content.accuracy else {}),
     }
     written = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode("utf-8") + b"\n"
+    (folder / SIGNATURE).unlink(missing_ok=True)  # it was of the manifest that is replaced here
     (folder / MANIFEST).write_bytes(written)
     return hashlib.sha256(written).hexdigest()
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below `folder` but the manifest, by POSIX path."""
+    """SHA-256 of every file below `folder` but the manifest and its signature, by POSIX path."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST
+        if path.is_file() and path not in (folder / MANIFEST, folder / SIGNATURE)
     }
 
 
@@ -97,4 +101,5 @@ def read_content(folder: Path) -> BundleContent:
         lung_limits=LungLimits(**listed["gates"]["lung_fraction"]),
         metrics=listed["metrics"],
         training=listed["training"],
+        accuracy=listed.get("accuracy", {}),
     )

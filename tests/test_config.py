@@ -8,6 +8,8 @@ import pytest
 from edge.config import Config, resolve
 from edge.errors import UsageError
 
+ONE, TWO = (f"ed25519:{letter * 43}=" for letter in "AE")  # any 32 bytes
+
 
 def toml(folder: Path, text: str) -> Path:
     path = folder / "edge-cxr.toml"
@@ -42,6 +44,8 @@ def test_option_then_environment_then_file_then_default(tmp_path: Path) -> None:
         ("INCLUDE_EARLIER_CASES", "FALSE", False),
         ("INCLUDE_EARLIER_CASES", "0", False),
         ("LISTEN", "", ""),
+        ("TRUSTED_KEYS", f"{ONE}, {TWO}", (ONE, TWO)),
+        ("TRUSTED_KEYS", "", ()),
     ],
 )
 def test_environment_values_are_typed(name: str, text: str, value: object) -> None:
@@ -52,6 +56,11 @@ def test_environment_values_are_typed(name: str, text: str, value: object) -> No
 
 def test_a_whole_number_may_stand_for_seconds(tmp_path: Path) -> None:
     assert resolve({}, {}, toml(tmp_path, "scan_s = 3")).config.scan_s == 3.0
+
+
+def test_trusted_keys_are_a_list_in_the_file(tmp_path: Path) -> None:
+    config = resolve({}, {}, toml(tmp_path, f'trusted_keys = ["{ONE}", "{TWO}"]')).config
+    assert config.trusted_keys == (ONE, TWO)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +79,9 @@ def test_a_whole_number_may_stand_for_seconds(tmp_path: Path) -> None:
         ('after = "burn"', r"after \(file\) is 'burn'; it must be one of keep, archive, delete"),
         ('backend = "cuda"', "must be one of auto, openvino, tensorrt"),
         ('precision = "fp8"', "must be one of"),
+        ('trusted_keys = "ed25519:"', r"trusted_keys \(file\) is 'ed25519:'; it must be a list"),
+        ('trusted_keys = ["ed25519:AAAA"]', r"trusted_keys \(file\) holds 'ed25519:AAAA'; .*edge-cxr bundle keygen"),
+        ("trusted_keys = [3]", r"trusted_keys \(file\) holds 3; a key is"),
         ("after = ", r"edge-cxr\.toml is not TOML .*mend that line"),
         ("after = 'x'\nafter = 'y'", "is not TOML"),
     ],
@@ -86,6 +98,7 @@ def test_what_the_file_gets_wrong_is_named_with_the_fix(tmp_path: Path, text: st
         ({"EDGE_CXR_NEIGHBOURS": "three"}, "EDGE_CXR_NEIGHBOURS is 'three'; it must be of type int"),
         ({"EDGE_CXR_INCLUDE_EARLIER_CASES": "maybe"}, "must be of type bool"),
         ({"EDGE_CXR_AFTER": "burn"}, r"after \(environment\) is 'burn'"),
+        ({"EDGE_CXR_TRUSTED_KEYS": f"{ONE},"}, r"trusted_keys \(environment\) holds ''; a key is"),
         ({"EDGE_CXR_SCAN_S": "nan"}, r"scan_s \(environment\) is nan; it must be a number of seconds"),
         ({"EDGE_CXR_DECODE_LIMIT_S": "inf"}, "must be a number of seconds"),
     ],

@@ -85,7 +85,7 @@ def write_manifest(folder: Path, *, low: float = 0.0, operating_point: float | N
     files = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "manifest.json"
+        if path.is_file() and path.name not in ("manifest.json", "manifest.sig")
     }
     manifest = {
         "format": FORMAT,

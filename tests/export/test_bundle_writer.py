@@ -10,7 +10,7 @@ import pytest
 from edge.bundle import LungLimits, read_bundle
 from edge.errors import BundleError, UsageError
 from edge.imaging.preprocess import Preprocessing
-from export.bundle_writer import BundleContent, read_content, write_manifest
+from export.bundle_writer import BundleContent, digests, read_content, write_manifest
 
 CONTENT = BundleContent(
     name="site",
@@ -61,6 +61,22 @@ def test_writing_again_gives_the_same_bytes_and_reading_gives_the_content(folder
     assert read_content(folder) == CONTENT
     assert write_manifest(folder, read_content(folder)) == identity
     assert json.loads((folder / "manifest.json").read_text())["format"] == "edge-cxr/bundle/1"
+
+
+def test_the_outcome_of_the_accuracy_gate_is_kept_and_absent_until_there_is_one(folder: Path) -> None:
+    write_manifest(folder, CONTENT)
+    assert "accuracy" not in json.loads((folder / "manifest.json").read_text())
+    outcome = {"int8": {"passed": False, "failures": ["AUC fell by 0.02"], "auc_loss": 0.02}}
+    write_manifest(folder, replace(CONTENT, accuracy=outcome))
+    assert read_bundle(folder).manifest.accuracy == read_content(folder).accuracy == outcome
+
+
+def test_a_signature_is_not_part_of_the_bundle_and_goes_with_the_manifest_that_it_signed(folder: Path) -> None:
+    identity = write_manifest(folder, CONTENT)
+    (folder / "manifest.sig").write_bytes(b"of that manifest")
+    assert "manifest.sig" not in digests(folder)
+    assert write_manifest(folder, CONTENT) == identity
+    assert not (folder / "manifest.sig").exists()
 
 
 def test_a_precision_without_its_model_is_an_error(folder: Path) -> None:
