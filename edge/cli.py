@@ -16,13 +16,16 @@ import click
 
 import edge
 from edge import reading_room, tables
-from edge.bundle import PACKAGED_IDS, open_bundle
+from edge.bundle import PACKAGED_IDS
+from edge.bundle_commands import bundle
 from edge.config import Origins, resolve, without_port_unless_asked
 from edge.daemon import Daemon
 from edge.demo import run_demo
 from edge.doctor import examine
 from edge.errors import EdgeError
 from edge.log import make_logger
+from edge.options import config as _config
+from edge.options import json_output as _json
 
 # Commands of the other packages, loaded only when called: the box has no torch.
 LAZY = {
@@ -30,6 +33,7 @@ LAZY = {
     "evaluate": ("training.cli", "evaluate", "Score weights or a bundle on a manifest's splits."),
     "calibrate": ("calib.cli", "calibrate", "Make the int8 graph of an exported network, and compare the two."),
     "export": ("export.cli", "export", "Turn trained weights into a model bundle."),
+    "build": ("export.build_cli", "build", "Build the GPU's TensorRT plan of a bundle, and keep it."),
     "bench": ("benchmarks.cli", "bench", "Measure the latency of every stage on this machine."),
 }
 
@@ -87,7 +91,6 @@ def main() -> None:
     """Scores chest radiographs for COVID-19 beside the X-ray machine. Research use only; not a medical device."""
 
 
-_config = click.option("--config", type=click.Path(path_type=Path), help="edge-cxr.toml to read settings from.")
 _state = click.option("--state", help="State folder: ledger, results, quarantine  [./edge-cxr-state].")
 
 
@@ -101,10 +104,6 @@ def _engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
-
-
-def _json(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")(command)
 
 
 def _origins(config: Path | None, **options: Any) -> Origins:
@@ -207,34 +206,7 @@ def doctor(as_json: bool, config: Path | None, **options: Any) -> None:
         raise SystemExit(1)
 
 
-@main.group()
-def bundle() -> None:
-    """Look at model bundles."""
-
-
-@bundle.command()
-@click.argument("name_or_folder")
-@_json
-def verify(name_or_folder: str, as_json: bool) -> None:
-    """Check every digest of a bundle.
-
-    Example: edge-cxr bundle verify research
-    """
-    opened = open_bundle(name_or_folder)
-    found = {"name": opened.manifest.name, "id": opened.id, "files": len(opened.files)}
-    click.echo(json.dumps(found) if as_json else "{name}: {files} files match; id {id}".format(**found))
-
-
-@bundle.command()
-@click.argument("name_or_folder")
-@_json
-def show(name_or_folder: str, as_json: bool) -> None:
-    """Print a bundle's model card; with --json its figures.
-
-    Example: edge-cxr bundle show research
-    """
-    opened = open_bundle(name_or_folder)
-    click.echo(json.dumps(opened.manifest.metrics, indent=1) if as_json else opened.files["MODEL_CARD.md"].decode())
+main.add_command(bundle)
 
 
 @main.group(name="config")

@@ -1,6 +1,7 @@
 """Wires the parts and runs them: the only owner of threads, signals and the stop event.
 
 main thread:  inbox -> Take -> [queue] -> thread: Score -> [queue] -> thread: Write
+A GPU without a plan: the CPU scores, and a fourth thread has the plan built and then changes engines.
 A radiograph's fault ends as its result; any other fault stops the daemon, and systemd starts it anew.
 """
 
@@ -14,14 +15,13 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edge.bundle import Bundle, open_bundle
+from edge.building import PlanBuild
+from edge.bundle import open_bundle
 from edge.config import Config
-from edge.engines import Engine, open_engine
-from edge.errors import EngineError, StateError, Stopped, Unopenable, UsageError
+from edge.engine_room import EngineRoom, GpuRoute
+from edge.errors import StateError, Stopped, Unopenable, UsageError
 from edge.http import Health, open_server
-from edge.imaging.decoder import Decoder
 from edge.inbox import Inbox
-from edge.known_answer import known_answers
 from edge.metrics import Metrics
 from edge.outputs.disposal import dispose
 from edge.pipeline import Pipeline
@@ -33,6 +33,7 @@ from edge.values import FinishedCase, Report, Sighting
 
 _POLL_S = 0.2
 _RESERVE_BYTES = 64 * 1024 * 1024  # below this the ledger could not even say that the disk is full
+_GPU = GpuRoute()
 
 
 class Daemon:
@@ -46,10 +47,12 @@ class Daemon:
         once: bool,
         logger: logging.Logger,
         on_report: Callable[[Sighting, Report], None] = lambda sighting, report: None,
+        gpu: GpuRoute = _GPU,
     ) -> None:
         self._config, self._incoming, self._once = config, incoming, once
-        self._logger, self._on_report = logger, on_report
+        self._logger, self._on_report, self._gpu = logger, on_report, gpu
         self._stop = threading.Event()
+        self._scoring = threading.Lock()  # held while an engine answers: engines change between two radiographs
         self._fault: BaseException | None = None
         self._not_ready: str | None = "starting: the known-answer test has not passed yet"
         self._metrics = Metrics()
@@ -61,7 +64,7 @@ class Daemon:
 
     def run(self) -> None:
         """Raises the EdgeError that stopped it."""
-        bundle = open_bundle(self._config.bundle)
+        bundle = open_bundle(self._config.bundle, trusted_keys=self._config.trusted_keys)
         _check_folders(Path(self._config.state), self._incoming)
         with contextlib.ExitStack() as opened:
             state = open_state(Path(self._config.state))
@@ -77,21 +80,40 @@ class Daemon:
             )
             opened.enter_context(self._serving())
             opened.enter_context(self._signals())
-            decoder = opened.enter_context(
-                Decoder(bundle.manifest.preprocessing, site_key=state.site_key, limit_s=self._config.decode_limit_s)
-            )
+            room = EngineRoom(self._config, bundle, state, metrics=self._metrics, logger=self._logger, gpu=self._gpu)
+            decoder = opened.enter_context(room.open_decoder())
             decoder.start()
-            engine = open_engine(bundle, backend=self._config.backend, precision=self._config.precision)
-            opened.callback(engine.close)
-            self._metrics.started(bundle, engine.identity)
-            self._known_answers(bundle, engine, decoder)
             similar = SimilarCases.of_bundle(bundle)
             if self._config.include_earlier_cases:
                 similar.add(ledger.earlier_cases(bundle.id))
             self._metrics.index_vectors.set(len(similar))
+            pipeline = Pipeline(bundle, room.first(decoder), decoder, similar, k=self._config.neighbours)
+            opened.callback(lambda: pipeline.engine.close())  # noqa: PLW0108 - whichever engine is in use by then
+            if room.plan_missing and not self._once:
+                opened.enter_context(self._building(room, pipeline))
             self._not_ready = None
             self._logger.info("ready", extra={"fields": {"bundle": bundle.manifest.name, "id": bundle.id[:12]}})
-            self._work(Pipeline(bundle, engine, decoder, similar, k=self._config.neighbours), ledger, state, inbox)
+            self._work(pipeline, ledger, state, inbox)
+
+    @contextlib.contextmanager
+    def _building(self, room: EngineRoom, pipeline: Pipeline) -> Iterator[None]:
+        """Meanwhile a thread waits for the GPU's plan, and then changes engines."""
+        build = room.plan_build()
+        thread = threading.Thread(target=self._change_engine, args=(room, build, pipeline), name="build")
+        thread.start()
+        try:
+            yield
+        finally:
+            build.stop()
+            thread.join()
+
+    def _change_engine(self, room: EngineRoom, build: PlanBuild, pipeline: Pipeline) -> None:
+        engine = room.built(build)
+        if engine is not None:
+            with self._scoring:
+                before, pipeline.engine = pipeline.engine, engine
+            before.close()
+            room.took_over(engine)
 
     def _work(self, pipeline: Pipeline, ledger: Ledger, state: StateFolder, inbox: Inbox) -> None:
         config = self._config
@@ -148,14 +170,6 @@ class Daemon:
         if self._once and inbox.restless:
             raise Unopenable(f"{inbox.restless} file(s) are still being written; run it again when they are complete")
 
-    def _known_answers(self, bundle: Bundle, engine: Engine, decoder: Decoder) -> None:
-        try:
-            known_answers(bundle, engine, decoder)
-        except EngineError:
-            self._metrics.known_answer(passed=False)
-            raise
-        self._metrics.known_answer(passed=True)
-
     def _intake(self, inbox: Inbox, take: Take, to_score: "queue.Queue[Taken | None]", state: StateFolder) -> None:
         sightings = inbox.settled(self._stop) if self._once else inbox.watch(self._stop)
         for sighting in sightings:
@@ -167,7 +181,14 @@ class Daemon:
 
     def _scored(self, score: Score) -> Callable[[Taken], Taken | None]:
         """After a stop, what is decoded and not yet scored is left: it is still in the folder."""
-        return lambda taken: None if self._stop.is_set() else score(taken)
+
+        def step(taken: Taken) -> Taken | None:
+            if self._stop.is_set():
+                return None
+            with self._scoring:
+                return score(taken)
+
+        return step
 
     def _stage(
         self,

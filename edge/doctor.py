@@ -9,8 +9,9 @@ import apsw
 
 from edge.bundle import open_bundle
 from edge.config import Config
-from edge.errors import EdgeError, StateError
-from edge.reading_room import open_pipeline
+from edge.engines.opening import open_tensorrt
+from edge.errors import BackendUnavailable, EdgeError, PlanMissing, StateError
+from edge.reading_room import kept_plans, open_pipeline
 from edge.state import SITE_KEY, filesystem_of, open_state
 
 _SAFE_SQLITE = (3, 51, 3)  # older ones may lose a commit when the write-ahead log is reset
@@ -30,6 +31,7 @@ def examine(config: Config) -> list[Check]:
         "ledger library": _sqlite,
         "state folder": lambda: _state(config),
         "bundle": lambda: _bundle(config),
+        "GPU": lambda: _gpu(config),
         "known answers": lambda: _known_answers(config),
     }
     return [_run(name, check) for name, check in checks.items()]
@@ -60,8 +62,25 @@ def _state(config: Config) -> str:
 
 
 def _bundle(config: Config) -> str:
-    bundle = open_bundle(config.bundle)
+    bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
     return f"{bundle.manifest.name} {bundle.id[:12]}, {', '.join(bundle.manifest.precisions)}, every digest matches"
+
+
+def _gpu(config: Config) -> str:
+    """Without a GPU all is well, unless one was asked for by name. A missing plan is built while the box serves."""
+    if config.backend == "openvino":
+        return "not asked for"
+    bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
+    try:
+        engine = open_tensorrt(bundle, config.precision, kept_plans(config))
+    except BackendUnavailable as missing:
+        if config.backend == "tensorrt":
+            raise
+        return f"the CPU scores: {missing}"
+    except PlanMissing as missing:
+        return f"the CPU scores until a plan is built: {missing}"
+    engine.close()
+    return f"{engine.identity.version} runs its {engine.identity.precision} plan"
 
 
 def _known_answers(config: Config) -> str:

@@ -7,7 +7,9 @@ EdgeError
 ├── Unopenable            a file is there and cannot be opened                   looked at again
 ├── Stopped               told to stop before a single run was done                exit 1
 ├── EngineError           the inference engine failed: the daemon stops         exit 1
-│   └── BackendUnavailable  the asked-for backend is not installed
+│   ├── BackendUnavailable  the asked-for backend cannot run on this machine
+│   ├── PlanMissing         a GPU could answer, and no good plan is kept for it
+│   └── OutOfMemory         the GPU has no memory left: smaller batches may fit
 └── RadiographError       one radiograph's fault: it gets a reason, work goes on
     ├── Unreadable, Truncated, NoPixels, UnsupportedSyntax, TooLarge, Bomb, DecoderDied
     ├── NotARadiograph, NotFrontalChest, OutsideIntendedUse
@@ -57,6 +59,14 @@ class EngineError(EdgeError):
 
 class BackendUnavailable(EngineError):
     """The backend asked for cannot run on this machine."""
+
+
+class PlanMissing(EngineError):
+    """A GPU could answer, and no plan is kept that fits it and can be trusted."""
+
+
+class OutOfMemory(EngineError):
+    """The GPU has no memory left; a smaller batch may fit."""
 
 
 class RadiographError(EdgeError):

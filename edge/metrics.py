@@ -52,6 +52,14 @@ class Metrics:
         self._known_answer = Counter(
             "edge_cxr_known_answer_tests", "Known-answer tests, by outcome", ["outcome"], registry=registry
         )
+        self.build_progress = Gauge(
+            "edge_cxr_engine_build_progress_ratio",
+            "How much of a TensorRT plan is built",
+            registry=registry,
+        )
+        self._builds = Counter(
+            "edge_cxr_engine_builds", "TensorRT plans built by the daemon, by outcome", ["outcome"], registry=registry
+        )
         self._build = Gauge(
             "edge_cxr_build_info",
             "1; the program and the bundle",
@@ -62,11 +70,22 @@ class Metrics:
     def started(self, bundle: Bundle, engine: EngineIdentity) -> None:
         """Name what runs."""
         self._build.labels(edge.__version__, bundle.manifest.name, bundle.id[:12]).set(1)
+        self.serves(engine)
+
+    def serves(self, engine: EngineIdentity) -> None:
+        """Name the engine in use; there is one."""
+        self._backend.clear()
         self._backend.labels(engine.backend, engine.precision).set(1)
 
-    def known_answer(self, passed: bool) -> None:
+    def engine_built(self, outcome: str) -> None:
+        """built: it serves. failed: no plan. refused: its answers to the golden cases are wrong."""
+        self._builds.labels(outcome).inc()
+
+    def known_answer(self, passed: bool, *, serving: bool = True) -> None:
+        """serving: whether radiographs wait for this engine; another may be serving meanwhile."""
         self._known_answer.labels("passed" if passed else "failed").inc()
-        self.ready.set(1 if passed else 0)
+        if serving:
+            self.ready.set(1 if passed else 0)
 
     def finished(self, report: Report, end_to_end_s: float) -> None:
         """Count a result whose file is visible."""

@@ -9,13 +9,14 @@ from pathlib import Path
 from edge.bundle import open_bundle
 from edge.config import Config
 from edge.engines import open_engine
+from edge.engines.plans import PlanStore
 from edge.errors import EdgeError, UsageError
 from edge.imaging.decoder import Decoder
 from edge.known_answer import known_answers
 from edge.pipeline import Pipeline
 from edge.similarity import SimilarCases
 from edge.snapshot import snapshot
-from edge.state import LEDGER
+from edge.state import LEDGER, PLANS, SITE_KEY
 from edge.store import LedgerReader
 from edge.values import CASE_ID_DIGITS, Neighbour, case_id_of
 
@@ -26,15 +27,24 @@ def open_pipeline(config: Config) -> Iterator[Pipeline]:
 
     Identifiers are hashed with a key that is thrown away. Raises EngineError when an answer is wrong.
     """
-    bundle = open_bundle(config.bundle)
+    bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
     key = secrets.token_bytes(32)
     with Decoder(bundle.manifest.preprocessing, site_key=key, limit_s=config.decode_limit_s) as decoder:
-        engine = open_engine(bundle, backend=config.backend, precision=config.precision)
+        engine = open_engine(bundle, backend=config.backend, precision=config.precision, plans=kept_plans(config))
         try:
             known_answers(bundle, engine, decoder)
             yield Pipeline(bundle, engine, decoder, SimilarCases.of_bundle(bundle), k=config.neighbours)
         finally:
             engine.close()
+
+
+def kept_plans(config: Config) -> PlanStore | None:
+    """The plans of a state folder that is there and may be read; the folder is left as it is."""
+    state = Path(config.state)
+    if not os.access(state / SITE_KEY, os.R_OK):
+        return None
+    key = (state / SITE_KEY).read_bytes()
+    return PlanStore(state / PLANS, site_key=key, trusted_keys=config.trusted_keys)
 
 
 def existing(files: Sequence[Path]) -> Sequence[Path]:
@@ -62,7 +72,7 @@ def similar_cases(query: str, config: Config) -> tuple[Neighbour, ...]:
     ledger_path = Path(config.state, LEDGER)
     if len(query) != CASE_ID_DIGITS or not ledger_path.is_file():
         raise UsageError(f"{query} is neither a file nor a case of the ledger in {config.state}; check --state")
-    bundle = open_bundle(config.bundle)
+    bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
     with LedgerReader(ledger_path) as ledger:
         cases = {case.case_id: case for case in ledger.earlier_cases(bundle.id)}
     if query not in cases:

@@ -15,7 +15,7 @@ from edge.outputs.durable import make_folder, sync_folder
 _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "lustre"}
 )
-LEDGER, SITE_KEY = "ledger.sqlite", "site.key"
+LEDGER, SITE_KEY, PLANS = "ledger.sqlite", "site.key", "plans"
 _KEY_BYTES = 32
 _OCTAL = re.compile(rb"\\([0-7]{3})")  # how the kernel writes a blank in a mount point
 _FRESH_KEY = ".site.key."  # a key that is being made
@@ -39,6 +39,10 @@ class StateFolder:
     @property
     def archive(self) -> Path:
         return self.root / "archive"
+
+    @property
+    def plans(self) -> Path:
+        return self.root / PLANS
 
     def results(self, bundle_id: str) -> Path:
         return self.root / "results" / bundle_id[:12]

@@ -14,8 +14,6 @@ from edge.engines.base import EVIDENCE_SIDE, MASK_SIDE
 from training.lung_crop import lung_boxes, uncrop
 from training.model import Classifier, LungNet, inputs_of, reduce_to
 
-INPUT_NAME = "radiograph"
-
 
 class Fused(nn.Module):
     """radiograph: float32 [N, 1, 1024, 1024] in 0..1. Outputs, in the order of edge.engines.base.OUTPUT_NAMES:

@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx
 import torch
 
-from edge.engines.base import INPUT_SIDE, MAX_BATCH, OUTPUT_NAMES
-from export.fused import INPUT_NAME, Fused
+from edge.engines.base import INPUT_NAME, INPUT_SIDE, MAX_BATCH, OUTPUT_NAMES
+from export.fused import Fused
 
 OPSET = 18
 

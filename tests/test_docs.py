@@ -1,5 +1,6 @@
 """What the documents list is what there is: reasons, warnings, settings, metrics."""
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -24,10 +25,7 @@ def test_every_reason_and_warning_is_explained_once() -> None:
 
 def test_every_setting_is_documented_with_its_default() -> None:
     rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", (DOCS / "configuration.md").read_text(), re.MULTILINE)
-    shown = {
-        field.name: str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
-        for field in fields(Config)
-    }
+    shown = {field.name: json.dumps(field.default).strip('"') for field in fields(Config)}
     assert dict(rows) == shown
     assert len(rows) == len(shown)
 
@@ -38,6 +36,8 @@ def test_every_metric_is_documented_and_exists() -> None:
     assert sorted(listed("metrics.md")) == sorted(served)
 
 
-@pytest.mark.parametrize("document", ["reasons.md", "configuration.md", "metrics.md", "bundle.md", "training.md"])
+@pytest.mark.parametrize(
+    "document", ["reasons.md", "configuration.md", "metrics.md", "bundle.md", "engines.md", "training.md"]
+)
 def test_the_readme_leads_to_every_document(document: str) -> None:
     assert f"docs/{document}" in (DOCS.parent / "README.md").read_text(encoding="utf-8")

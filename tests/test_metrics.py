@@ -1,5 +1,7 @@
 """What the box counts, as Prometheus reads it."""
 
+from dataclasses import replace
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from reports import ENGINE, gated, refused, scored
@@ -60,6 +62,21 @@ def test_the_known_answer_test_sets_ready() -> None:
     assert (value(metrics, "ready"), value(metrics, "known_answer_tests_total", outcome="passed")) == (1, 1)
     metrics.known_answer(False)
     assert (value(metrics, "ready"), value(metrics, "known_answer_tests_total", outcome="failed")) == (0, 1)
+
+
+def test_an_engine_that_does_not_serve_leaves_ready_as_it_is() -> None:
+    metrics = Metrics()
+    metrics.known_answer(True)
+    metrics.known_answer(False, serving=False)
+    assert (value(metrics, "ready"), value(metrics, "known_answer_tests_total", outcome="failed")) == (1, 1)
+
+
+def test_one_engine_is_in_use() -> None:
+    metrics = Metrics()
+    metrics.serves(ENGINE)
+    metrics.serves(replace(ENGINE, backend="tensorrt", precision="fp16"))
+    assert value(metrics, "backend_active", backend="openvino", precision="int8") is None
+    assert value(metrics, "backend_active", backend="tensorrt", precision="fp16") == 1
 
 
 def test_what_runs_is_named(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -12,6 +12,7 @@ from edge.values import MODEL_INPUT_SIDE, EngineIdentity, ModelInput, Prediction
 
 MAX_BATCH = 8
 INPUT_SIDE, MASK_SIDE, EVIDENCE_SIDE, EMBEDDING_SIZE = MODEL_INPUT_SIDE, 256, 32, 128
+INPUT_NAME = "radiograph"
 OUTPUT_NAMES = ("score", "member_scores", "embedding", "lung_mask", "evidence_map")
 
 

@@ -1,30 +1,113 @@
 """Which backend and precision answer for a bundle on this machine."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from edge.bundle import Bundle
 from edge.engines.base import Engine
-from edge.errors import BackendUnavailable, UsageError
+from edge.engines.cuda import Cuda, open_cuda
+from edge.engines.flavours import Flavour, installed_flavour
+from edge.engines.plans import NotFound, PlanStore, plan_key
+from edge.engines.tensorrt_gpu import TensorRTEngine
+from edge.errors import BackendUnavailable, BundleError, PlanMissing, UsageError
 
-_CPU_PREFERENCE = ("int8", "fp32", "fp16")  # int8 is about three times as fast as fp32 on a CPU with VNNI
+# On a CPU with VNNI int8 is about three times as fast as fp32.
+_PREFERENCE = {"openvino": ("int8", "fp32", "fp16"), "tensorrt": ("int8", "fp16", "fp32")}
 
 
-def open_engine(bundle: Bundle, *, backend: str = "auto", precision: str = "auto") -> Engine:
-    """Compile the bundle's network.
+@dataclass(frozen=True)
+class GpuPlace:
+    """Where a TensorRT engine can run."""
 
-    Raises UsageError for a precision that the bundle does not hold, BackendUnavailable, EngineError.
+    cuda: Cuda
+    flavour: Flavour
+
+
+def find_gpu() -> GpuPlace:
+    """Raises BackendUnavailable when there is no GPU, or no TensorRT for it."""
+    try:
+        cuda = open_cuda()  # first: without a GPU nobody waits for TensorRT's libraries
+    except BackendUnavailable as missing:
+        raise BackendUnavailable(f"{missing}; with an NVIDIA driver run pip install '.[tensorrt]' in a checkout, "
+                                 "without one use --backend openvino") from None  # fmt: skip
+    try:
+        flavour = installed_flavour()
+        if flavour.portable and cuda.gpu.compute_capability not in flavour.targets:
+            raise BackendUnavailable(f"{flavour.name} {flavour.version} does not run on {cuda.gpu.name} "
+                                     f"({cuda.gpu.compute_capability}); run: pip install tensorrt")  # fmt: skip
+    except BackendUnavailable:
+        cuda.close()
+        raise
+    return GpuPlace(cuda, flavour)
+
+
+def open_engine(
+    bundle: Bundle, *, backend: str = "auto", precision: str = "auto", plans: PlanStore | None = None
+) -> Engine:
+    """The engine asked for; `auto` takes the GPU where one, TensorRT and a good plan are there, else the CPU.
+
+    Raises UsageError for a precision that the bundle does not hold, BackendUnavailable, PlanMissing, EngineError.
     """
-    chosen = choose_precision(bundle, precision)
     if backend == "tensorrt":
-        raise BackendUnavailable("no TensorRT engine can be built by this version; use --backend openvino")
+        return open_tensorrt(bundle, precision, plans)
+    if backend == "auto":
+        try:
+            return open_tensorrt(bundle, precision, plans)
+        except (BackendUnavailable, PlanMissing):
+            pass
+    return open_openvino(bundle, precision)
+
+
+def open_openvino(bundle: Bundle, precision: str) -> Engine:
+    chosen = choose_precision(bundle, precision)
     # Imported here: the runtime takes a second to load, and commands that score nothing need not wait for it.
     from edge.engines.openvino_cpu import OpenVINOEngine  # noqa: PLC0415
 
     return OpenVINOEngine(bundle, chosen)
 
 
-def choose_precision(bundle: Bundle, asked: str) -> str:
-    held = bundle.manifest.precisions
-    if asked == "auto":
-        return next(precision for precision in _CPU_PREFERENCE if precision in held)
-    if asked not in held:
-        raise UsageError(f"bundle {bundle.manifest.name} holds {', '.join(held)}, not {asked}; choose one of them")
-    return asked
+def open_tensorrt(
+    bundle: Bundle, precision: str, plans: PlanStore | None, *, find: Callable[[], GpuPlace] = find_gpu
+) -> Engine:
+    """Raises BackendUnavailable, PlanMissing when no plan fits this GPU and can be trusted, EngineError."""
+    chosen = choose_precision(bundle, precision, "tensorrt")
+    place = find()
+    try:
+        key = plan_key(bundle.model_bytes(chosen), chosen, place.flavour, place.cuda.gpu)
+        found = NotFound("there is no state folder to keep plans in") if plans is None else plans.find(key)
+        if isinstance(found, NotFound):
+            raise PlanMissing(
+                f"no {chosen} plan of bundle {bundle.manifest.name} for {place.cuda.gpu.name} "
+                f"({key.compute_capability}) with {place.flavour.name} {place.flavour.version}: {found.reason}. "
+                f"Run: edge-cxr build --precision {chosen}"
+            )
+    except BaseException:
+        place.cuda.close()
+        raise
+    return TensorRTEngine(bundle, chosen, found.plan, flavour=place.flavour, cuda=place.cuda)
+
+
+def choose_precision(bundle: Bundle, asked: str, backend: str = "openvino") -> str:
+    """A precision that the bundle holds and that did not fail its accuracy gate; one never measured may answer.
+
+    Raises UsageError when the one asked for is not such, BundleError when there is none.
+    """
+    manifest = bundle.manifest
+    failed = {name: outcome["failures"] for name, outcome in manifest.accuracy.items() if not outcome["passed"]}
+    usable = [name for name in _PREFERENCE[backend] if name in manifest.precisions and name not in failed]
+    if asked != "auto" and asked not in manifest.precisions:
+        held = ", ".join(manifest.precisions)
+        raise UsageError(f"bundle {manifest.name} holds {held}, not {asked}; choose one of them")
+    if not usable:
+        told = "; ".join(f"{name}: {_sentences(failures)}" for name, failures in failed.items())
+        raise BundleError(
+            f"bundle {manifest.name} passed its accuracy gate in no precision ({told}); use another bundle"
+        )
+    if asked in failed:
+        raise UsageError(f"{asked} failed the accuracy gate of bundle {manifest.name} ({_sentences(failed[asked])}); "
+                         f"choose {' or '.join(usable)}")  # fmt: skip
+    return usable[0] if asked == "auto" else asked
+
+
+def _sentences(failures: list[str]) -> str:
+    return ", ".join(failures) or "no reason was recorded"

@@ -1,17 +1,22 @@
 """One contract for every engine: shapes, ownership, order, refusals. A fake and the real backends run the same."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_cuda import PLAN, FakeCuda, FakeTensorRT
 from fake_engine import FakeEngine
 from tiny_bundle import tiny_network, write_manifest, write_tiny_bundle
 
-from edge.bundle import read_bundle
+from edge.bundle import Bundle, read_bundle
 from edge.engines import Engine, open_engine, predict
-from edge.errors import BackendUnavailable, EngineError, UsageError
+from edge.engines.base import OUTPUT_NAMES
+from edge.engines.opening import find_gpu
+from edge.engines.tensorrt_gpu import TensorRTEngine
+from edge.errors import BackendUnavailable, EngineError, PlanMissing, UsageError
 from edge.values import Crop, ModelInput
+from export.plan import build_plan
 
 SIDE = 1024
 
@@ -21,11 +26,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
 
 
-@pytest.fixture(params=["fake", "openvino"])
+@pytest.fixture(params=["fake", "openvino", "tensorrt on a fake GPU", pytest.param("tensorrt", marks=pytest.mark.gpu)])
 def engine(request: pytest.FixtureRequest, folder: Path) -> Iterator[Engine]:
-    opened = FakeEngine() if request.param == "fake" else open_engine(read_bundle(folder), backend=request.param)
+    opened = OPENED[request.param](read_bundle(folder))
     yield opened
     opened.close()
+
+
+def on_a_fake_gpu(bundle: Bundle) -> Engine:
+    cuda = FakeCuda()
+    return TensorRTEngine(bundle, "fp32", PLAN, flavour=FakeTensorRT(cuda).flavour(), cuda=cuda)
+
+
+def on_the_gpu(bundle: Bundle) -> Engine:
+    try:
+        place = find_gpu()
+    except BackendUnavailable as missing:
+        pytest.skip(str(missing))
+    targets = [place.cuda.gpu.compute_capability] if place.flavour.portable else []
+    plan = build_plan(bundle.model_bytes("fp32"), place.flavour, targets=targets)
+    return TensorRTEngine(bundle, "fp32", plan, flavour=place.flavour, cuda=place.cuda)
+
+
+OPENED: dict[str, Callable[[Bundle], Engine]] = {
+    "fake": lambda bundle: FakeEngine(),
+    "openvino": lambda bundle: open_engine(bundle, backend="openvino"),
+    "tensorrt on a fake GPU": on_a_fake_gpu,
+    "tensorrt": on_the_gpu,
+}
 
 
 def batch(count: int, seed: int = 0) -> np.ndarray:
@@ -111,7 +139,7 @@ def test_a_network_with_other_outputs_is_an_engine_fault(tmp_path: Path) -> None
     pool.input[0] = "radiograph"  # a mask at full size
     (folder / "model.fp32.onnx").write_bytes(network.SerializeToString())
     write_manifest(folder)
-    engine = open_engine(read_bundle(folder))
+    engine = open_engine(read_bundle(folder), backend="openvino")
     with pytest.raises(EngineError, match=r"lung_mask is .* export the bundle again"):
         engine.infer(batch(1))
 
@@ -121,12 +149,28 @@ def test_a_model_that_is_no_onnx_is_an_engine_fault(tmp_path: Path) -> None:
     (folder / "model.fp32.onnx").write_bytes(b"not a network")
     write_manifest(folder)
     with pytest.raises(EngineError, match=r"cannot compile model\.fp32\.onnx .*; export it again"):
-        open_engine(read_bundle(folder))
+        open_engine(read_bundle(folder), backend="openvino")
 
 
 def test_choices_that_cannot_be_had(folder: Path) -> None:
     bundle = read_bundle(folder)
     with pytest.raises(UsageError, match="holds fp32, not int8"):
         open_engine(bundle, precision="int8")
-    with pytest.raises(BackendUnavailable, match="--backend openvino"):
-        open_engine(bundle, backend="tensorrt")
+
+
+def test_tensorrt_asked_for_by_name_says_what_is_missing(folder: Path) -> None:
+    """Without a GPU how to do without; with one that its plan must be built."""
+    with pytest.raises((BackendUnavailable, PlanMissing), match=r"--backend openvino|edge-cxr build --precision fp32"):
+        open_engine(read_bundle(folder), backend="tensorrt")
+
+
+@pytest.mark.gpu
+def test_a_gpu_answers_as_the_cpu_does(folder: Path) -> None:
+    bundle = read_bundle(folder)
+    gpu, cpu = on_the_gpu(bundle), open_engine(bundle, backend="openvino")
+    for count in (1, 5, 8):
+        answered, expected = gpu.infer(batch(count)), cpu.infer(batch(count))
+        for name in OUTPUT_NAMES:
+            np.testing.assert_allclose(getattr(answered, name), getattr(expected, name), atol=1e-3, err_msg=name)
+    gpu.close()
+    cpu.close()

@@ -1,0 +1,112 @@
+"""Which engine scores in the daemon: opened, proved by the golden cases, and later replaced by the GPU's.
+
+While a GPU has no plan the CPU scores; the plan is built by a child process (building.py). Owns no thread.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edge.building import PlanBuild, build_command
+from edge.bundle import Bundle
+from edge.config import Config
+from edge.engines import Engine
+from edge.engines.opening import GpuPlace, find_gpu, open_openvino, open_tensorrt
+from edge.engines.plans import PlanStore
+from edge.errors import BackendUnavailable, EngineError, PlanMissing, Stopped
+from edge.imaging.decoder import Decoder
+from edge.known_answer import known_answers
+from edge.log import FIELDS
+from edge.metrics import Metrics
+from edge.state import StateFolder
+
+
+@dataclass(frozen=True)
+class GpuRoute:
+    """How the daemon comes by a GPU and a plan for it. Tests have neither, and hand in their own."""
+
+    find: Callable[[], GpuPlace] = find_gpu
+    command: Callable[[Config], Sequence[str]] = build_command
+
+
+class EngineRoom:
+    """`first` at the start; `built` later, in a thread of its own, where a plan was missing."""
+
+    def __init__(
+        self,
+        config: Config,
+        bundle: Bundle,
+        state: StateFolder,
+        *,
+        metrics: Metrics,
+        logger: logging.Logger,
+        gpu: GpuRoute,
+    ) -> None:
+        self._config, self._bundle, self._state = config, bundle, state
+        self._metrics, self._logger, self._gpu = metrics, logger, gpu
+        self._plans = PlanStore(state.plans, site_key=state.site_key, trusted_keys=config.trusted_keys)
+        self.plan_missing = False  # a GPU waits for its plan
+
+    def first(self, decoder: Decoder) -> Engine:
+        """An engine that has given the known answers.
+
+        Raises BackendUnavailable when a GPU was asked for by name and there is none, EngineError when the CPU fails.
+        """
+        if self._config.backend != "openvino":
+            try:
+                return self._first(self._open_gpu(), decoder)
+            except BackendUnavailable:
+                if self._config.backend == "tensorrt":
+                    raise
+            except EngineError as fault:
+                self.plan_missing = isinstance(fault, PlanMissing)
+                self._logger.warning(f"the CPU scores: {fault}")
+        return self._first(open_openvino(self._bundle, self._config.precision), decoder)
+
+    def open_decoder(self) -> Decoder:
+        preprocessing = self._bundle.manifest.preprocessing
+        return Decoder(preprocessing, site_key=self._state.site_key, limit_s=self._config.decode_limit_s)
+
+    def plan_build(self) -> PlanBuild:
+        self._logger.info("the plan is being built")
+        return PlanBuild(self._gpu.command(self._config))
+
+    def built(self, build: PlanBuild) -> Engine | None:
+        """Wait for the plan, and open and prove its engine. None when the CPU must go on; why is logged and counted."""
+        outcome = "failed"
+        try:
+            build.run(self._metrics.build_progress.set)
+            engine = self._open_gpu()
+            outcome = "refused"
+            with self.open_decoder() as decoder:  # the pipeline's belongs to another thread
+                self._prove(engine, decoder, serving=False)
+        except Stopped:
+            return None
+        except Exception as fault:  # whatever it is: radiographs are being scored, and go on being scored
+            self._metrics.engine_built(outcome)
+            self._logger.warning(f"the CPU goes on scoring: {fault}")
+            return None
+        return engine
+
+    def took_over(self, engine: Engine) -> None:
+        self._metrics.serves(engine.identity)
+        self._metrics.engine_built("built")
+        self._logger.info("the GPU scores from now on", extra={FIELDS: {"precision": engine.identity.precision}})
+
+    def _open_gpu(self) -> Engine:
+        return open_tensorrt(self._bundle, self._config.precision, self._plans, find=self._gpu.find)
+
+    def _first(self, engine: Engine, decoder: Decoder) -> Engine:
+        self._metrics.started(self._bundle, engine.identity)
+        self._prove(engine, decoder, serving=True)
+        return engine
+
+    def _prove(self, engine: Engine, decoder: Decoder, *, serving: bool) -> None:
+        """Close an engine that does not give the known answers. Raises EngineError."""
+        try:
+            known_answers(self._bundle, engine, decoder)
+        except BaseException:
+            self._metrics.known_answer(False, serving=serving)
+            engine.close()
+            raise
+        self._metrics.known_answer(True, serving=serving)
