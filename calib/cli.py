@@ -1,59 +1,118 @@
-"""`edge-cxr calibrate`: an fp32 graph to its int8 graph, and how far their answers lie apart. Thin."""
+"""`edge-cxr calibrate`: an fp32 graph to its int8 graph, and every precision through the accuracy gate. Thin."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from random import Random
 
 import click
 
-from calib.compare import compare, run_graph
-from calib.quantise import quantise
-from edge.errors import UsageError
+from calib.accuracy import outcomes, table
+from calib.gate import Limits, Outcome, judge
+from calib.gate_set import gate_set
+from calib.quantiser import Quantiser, open_quantiser
+from calib.ranges import CALIBRATORS
+from calib.search import search
+from calib.selection import MOST, choose
+from calib.sensitivity import plot, sensitivities, worst_first
+from edge.errors import EdgeError, UsageError
 from edge.imaging.preprocess import Preprocessing
+from edge.values import PRECISIONS
 from training import options
 from training.arrays import readable, standardise
-from training.manifest import of_split, read_manifest
-from training.row import Row
+from training.manifest import read_manifest
 from training.splits import hold_out
 
+FOLDER = "calibration"
+SENSITIVITY_RADIOGRAPHS = 8
 
-@click.command(epilog="Example: edge-cxr calibrate --fp32 model.fp32.onnx --int8 model.int8.onnx --manifest covid.csv")
-@click.option("--fp32", type=options.FILE, required=True, help="Graph to read.")
-@click.option("--int8", type=options.NEW_FILE, required=True, help="Graph to write.")
+
+class GateFailed(EdgeError):
+    """A precision lost more against fp32 than it may."""
+
+
+@click.command(epilog="Example: edge-cxr calibrate --graphs work/graphs --manifest chest.csv")
+@click.option("--graphs", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
+              help="Folder with model.fp32.onnx (and model.fp16.onnx); model.int8.onnx is written there.")  # fmt: skip
 @click.option("--manifest", "manifests", type=options.FILE, required=True, multiple=True,
-              help="Ranges come from its train rows, the comparison from its val rows.")  # fmt: skip
-@click.option("--count", type=int, default=64, show_default=True, help="Calibration radiographs from each manifest.")
+              help="Ranges come from train rows, the gate asks about val and gate rows.")  # fmt: skip
+@click.option("--count", type=click.IntRange(1, MOST), default=256, show_default=True,
+              help="Calibration radiographs from all manifests together, in proportion.")  # fmt: skip
+@click.option("--calibrator", type=click.Choice(CALIBRATORS), default="percentile", show_default=True,
+              help="How far a tensor's range reaches.")  # fmt: skip
 @click.option("--positive", default="covid", show_default=True, help="The positive label of the first manifest.")
+@click.option("--sensitivity", "ranked", is_flag=True, help="Rank the layers even when none need stay in fp16.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
 @options.cache
 @options.framing
 @options.permitted_only
 @options.seed
 def calibrate(
-    fp32: Path, int8: Path, manifests: tuple[Path, ...], count: int, positive: str, cache: Path,
-    framing: str, permitted_only: bool, seed: int,
+    graphs: Path, manifests: tuple[Path, ...], count: int, calibrator: str, positive: str, ranked: bool, as_json: bool,
+    cache: Path, framing: str, permitted_only: bool, seed: int,
 ) -> None:  # fmt: skip
-    """Quantise a graph to int8 and compare it with fp32 on validation rows."""
+    """Quantise a network to int8, and judge every precision against fp32.
+
+    Where the gate fails for int8, the layers that cost most are left in floating point until it holds. Exit code 1 when
+    a precision fails: the box will not choose it. Writes accuracy.json for `assemble`, and what was measured.
+    """
     preprocessing = Preprocessing(framing=framing)
-    training: list[Row] = []
-    held: list[tuple[Row, ...]] = []
-    for manifest in manifests:
-        rows = read_manifest(manifest, labels=None, permitted_only=permitted_only)
-        rows = hold_out(rows, shares=options.HELD_OUT, seed=seed)
-        of_training = of_split(rows, "train")
-        training += Random(seed).sample(of_training, min(count, len(of_training)))
-        held.append(of_split(rows, "val"))
-    validation = [row for part in held for row in part]
-    if not training or not validation:
-        raise UsageError("the manifests hold no train or no val row; write them into the column split, or list more "
-                         "patients, so that some can be held out")  # fmt: skip
-    _, kept = readable(standardise(training, preprocessing, cache))
-    quantise(fp32, int8, kept)
-    _, kept = readable(standardise(validation, preprocessing, cache))
-    before, after = run_graph(fp32, kept), run_graph(int8, kept)
-    parity = asdict(compare(before, after, [row.label == positive for row in held[0]]))
-    record = {"calibration_radiographs": len(training), "bytes": int8.stat().st_size, **parity}
-    click.echo(json.dumps(record, indent=1))
+    paths = {precision: graphs / f"model.{precision}.onnx" for precision in PRECISIONS}
+    if not paths["fp32"].is_file():
+        raise UsageError(f"{graphs} holds no model.fp32.onnx; run: edge-cxr export --out {graphs}")
+    read = [
+        hold_out(
+            read_manifest(manifest, labels=None, permitted_only=permitted_only), shares=options.HELD_OUT, seed=seed
+        )
+        for manifest in manifests
+    ]
+    calibration = choose([row for rows in read for row in rows], count)
+    gate = gate_set(read, calibration, preprocessing, cache, positive=positive)
+    _, kept = readable(standardise(calibration.rows, preprocessing, cache))
+    quantiser = open_quantiser(
+        paths["fp32"], kept, radiographs_sha256=calibration.sha256, preprocessing_digest=preprocessing.digest,
+        calibrator=calibrator, folder=graphs / FOLDER,
+    )  # fmt: skip
+    asked = {"fp32": gate.ask(paths["fp32"])}
+
+    def judged(floating: Sequence[str]) -> Outcome:
+        quantiser.write(paths["int8"], [layer for layer in quantiser.layers if layer not in floating])
+        asked["int8"] = gate.ask(paths["int8"])
+        return judge(asked["fp32"], asked["int8"], gate.labels)
+
+    floating = _fewest_in_float(quantiser, kept, judged, graphs / FOLDER, ranked=ranked)
+    found = outcomes({name: path for name, path in paths.items() if path.is_file()}, gate, known=asked)
+    record = {name: outcome.as_record() for name, outcome in found.items()}
+    record["int8"] |= {"calibrator": calibrator, "calibration_radiographs": len(kept), "floating": list(floating),
+                       "calibration_sha256": calibration.sha256}  # fmt: skip
+    for outcome in record.values():
+        outcome["gate_sha256"] = gate.sha256
+    (graphs / "accuracy.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    click.echo(json.dumps(record, indent=1) if as_json else table(found))
+    failed = [name for name, outcome in found.items() if not outcome.passed]
+    if failed:
+        raise GateFailed(f"the accuracy gate fails for {', '.join(failed)}: no box will choose it; "
+                         "calibrate with more radiographs, or leave it out of the bundle")  # fmt: skip
+
+
+def _fewest_in_float(
+    quantiser: Quantiser, kept: Sequence[Path], judged: Callable[[Sequence[str]], Outcome], folder: Path,
+    *, ranked: bool,
+) -> tuple[str, ...]:  # fmt: skip
+    """The layers left in floating point; the int8 graph that lies there afterwards is the one without them."""
+    first = judged(())
+    searched = not first.passed and first.parity.radiographs >= Limits().radiographs  # fewer can never prove it
+    if not searched and not ranked:
+        return ()
+    found = sensitivities(quantiser, kept[:SENSITIVITY_RADIOGRAPHS])
+    floating: tuple[str, ...] = ()
+    if searched:
+        floating = search(worst_first(found), judged, say=lambda told: click.echo(told, err=True)).floating
+        judged(floating)  # the last one asked may have been another
+    written = {"radiographs": SENSITIVITY_RADIOGRAPHS, "floating": floating, "layers": [*map(asdict, found)]}
+    (folder / "sensitivity.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    (folder / "sensitivity.png").write_bytes(plot(found, floating))
+    return floating
 
 
 if __name__ == "__main__":

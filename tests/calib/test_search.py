@@ -1,0 +1,61 @@
+"""The search for the fewest layers in floating point, and what it goes by: each layer's sensitivity."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from calib.answers import ask_graph
+from calib.gate import Outcome
+from calib.quantiser import Quantiser
+from calib.search import search
+from calib.sensitivity import Sensitivity, embedding_error, plot, sensitivities, worst_first
+from export.parity import Parity
+
+WORST_FIRST = tuple(f"layer{number}" for number in range(20))
+HOLDS = Outcome(True, (), 0.5, 1.0, 1.0, 1.0, 1.0, 0, 0.0, 1.0, Parity(300, 0, 0, 0, 1, 1, 1, 1))
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's exporter and onnxruntime
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
+]
+
+
+@pytest.mark.parametrize("needed", [*range(len(WORST_FIRST) + 1)])
+def test_the_fewest_that_do_are_found(needed: int) -> None:
+    asked: list[int] = []
+
+    def judged(floating: Sequence[str]) -> Outcome:
+        assert tuple(floating) == WORST_FIRST[: len(floating)]
+        asked.append(len(floating))
+        passed = len(floating) >= needed
+        return replace(HOLDS, passed=passed, failures=() if passed else ("no",))
+
+    choice = search(WORST_FIRST, judged, say=lambda told: None)
+    assert choice.floating == WORST_FIRST[:needed] and choice.outcome.passed
+    assert len(asked) == len(set(asked)) <= 10
+
+
+def test_where_nothing_helps_the_last_one_asked_is_told() -> None:
+    told: list[str] = []
+    fails = replace(HOLDS, passed=False, failures=("AUC falls",))
+    choice = search(WORST_FIRST, lambda floating: fails, say=told.append)
+    assert not choice.outcome.passed and choice.floating == WORST_FIRST
+    assert told[0] == "0 of 20 layers in floating point: AUC falls"
+
+
+def test_each_layer_alone_disturbs_the_embedding(quantiser: Quantiser, kept: list[Path], tmp_path: Path) -> None:
+    few = replace(quantiser, layers=quantiser.layers[-3:])
+    found = sensitivities(few, kept[:2])
+    assert [each.layer for each in found] == list(few.layers)
+    quantiser.write(tmp_path / "alone.onnx", [few.layers[1]])
+    exact, asked = (ask_graph(path, kept[:2]) for path in (quantiser.prepared, tmp_path / "alone.onnx"))
+    assert found[1].embedding_error == pytest.approx(embedding_error(exact, asked)) and found[1].embedding_error > 0
+
+
+def test_worst_first_and_the_plot() -> None:
+    found = [Sensitivity("a", 0.1, 0.0), Sensitivity("b", 0.3, 0.0), Sensitivity("c", 0.2, 0.0)]
+    assert worst_first(found) == ("b", "c", "a")
+    assert plot(found, ["b"]).startswith(b"\x89PNG") and plot(found, ["b"]) != plot(found, [])
