@@ -15,7 +15,7 @@ from benchmarks.subject import Subject
 from benchmarks.timing import Timing, time_calls
 from edge.engines.base import EMBEDDING_SIZE, EVIDENCE_SIDE, INPUT_SIDE, MASK_SIDE, Outputs
 from edge.errors import EngineError
-from export.parity import Parity, compare
+from export.parity import Parity, compare, joined
 
 INPUTS = "inputs.npy"
 PEER_LIMIT_S = 1800.0  # torch.compile tunes every convolution for every batch size
@@ -106,7 +106,7 @@ def measure(job: Job) -> tuple[Row, Outputs]:
     engine = job.peer.open(job.subject, job.precision, job.device)
     open_s = time.perf_counter() - started
     asked = [engine.infer(inputs[number : number + 1]) for number in range(len(inputs))]
-    answers = Outputs(*(np.concatenate(parts) for parts in zip(*map(_parts, asked), strict=True)))
+    answers = joined(asked)
     timings, failures = [], []
     for batch in job.effort.batches if job.timed else ():
         try:
@@ -118,10 +118,6 @@ def measure(job: Job) -> tuple[Row, Outputs]:
     version = f"{engine.identity.backend} {engine.identity.version}"
     engine.close()
     return Row(job.peer.name, job.precision, version, open_s, tuple(timings), None, state, tuple(failures)), answers
-
-
-def _parts(outputs: Outputs) -> tuple[np.ndarray, ...]:
-    return outputs.score, outputs.member_scores, outputs.embedding, outputs.lung_mask, outputs.evidence_map
 
 
 def peaks_of(device: str) -> Peaks:

@@ -7,7 +7,6 @@ answers. The graphs of the ensemble are exported from the very module that its t
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,19 +16,15 @@ from torch import nn
 from benchmarks.child import why
 from edge.bundle import PACKAGED_FOLDER, PACKAGED_IDS, Bundle, open_bundle
 from edge.errors import EdgeError
-from edge.imaging.grey import integer_levels, plain_radiograph
-from edge.imaging.preprocess import Preprocessing, preprocess
-from edge.phantom import LABELS, render
 from export.bundle_writer import read_content
 from export.fused import Fused
 from export.graph import write_graph
 from export.half import in_half
-from training.model import Classifier, ClassifierArchitecture, LungArchitecture, LungNet
+from export.parity import phantom_inputs
+from training.model import Classifier, ClassifierArchitecture, LungArchitecture, LungNet, architecture_of
 
 ENSEMBLE = ("resnet34", "resnet50", "resnet152", "vgg16")
-FIRST_SEED = 900_000  # phantoms that nothing was trained on
 CALIBRATION_PHANTOMS = 4  # untrained weights have no accuracy to lose: ranges need only be of the right size
-_A = TypeVar("_A", LungArchitecture, ClassifierArchitecture)
 
 
 @dataclass(frozen=True)
@@ -73,12 +68,7 @@ class Subject:
 
     def inputs(self, count: int) -> NDArray[np.float32]:
         """Phantoms as ModelInputs, float32 [count, 1, 1024, 1024]."""
-        return np.stack([self._input(FIRST_SEED + number) for number in range(count)])
-
-    def _input(self, seed: int) -> NDArray[np.float32]:
-        levels = integer_levels(render(seed, LABELS[seed % 2]).pixels)
-        radiograph = plain_radiograph(levels, sha256="", format="png", lossy=False)
-        return preprocess(radiograph, Preprocessing(framing=self.framing)).pixels
+        return phantom_inputs(self.framing, count)
 
 
 def subject_of_bundle(name_or_folder: str, folder: Path) -> Subject:
@@ -91,8 +81,8 @@ def subject_of_bundle(name_or_folder: str, folder: Path) -> Subject:
     training = read_content(source).training
     lungs, members = None, []
     if "lungs" in training:
-        lungs = _architecture(LungArchitecture, training["lungs"])
-        members = [_architecture(ClassifierArchitecture, training["members"][name]) for name in manifest.members]
+        lungs = architecture_of(training["lungs"], LungArchitecture)
+        members = [architecture_of(training["members"][name], ClassifierArchitecture) for name in manifest.members]
     return Subject(
         f"bundle {manifest.name}", manifest.members, tuple(members), lungs, manifest.preprocessing.framing, folder,
         manifest.precisions,
@@ -140,8 +130,3 @@ def _write_int8(subject: Subject) -> None:
         folder=subject.folder,
     )  # fmt: skip
     quantiser.write(subject.graph("int8"), quantiser.layers)
-
-
-def _architecture(kind: type[_A], record: dict[str, Any]) -> _A:
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in record["architecture"].items()}
-    return kind(**values)

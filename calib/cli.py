@@ -3,16 +3,16 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
 
-from calib.accuracy import outcomes, table
-from calib.gate import Limits, Outcome, judge
+from calib.gate import Limits, Outcome, judge, table
 from calib.gate_set import gate_set
 from calib.quantiser import Quantiser, open_quantiser
 from calib.ranges import CALIBRATORS
-from calib.search import search
+from calib.search import Choice, search
 from calib.selection import MOST, choose
 from calib.sensitivity import plot, sensitivities, worst_first
 from edge.errors import EdgeError, UsageError
@@ -73,18 +73,24 @@ def calibrate(
         paths["fp32"], kept, radiographs_sha256=calibration.sha256, preprocessing_digest=preprocessing.digest,
         calibrator=calibrator, folder=graphs / FOLDER,
     )  # fmt: skip
-    asked = {"fp32": gate.ask(paths["fp32"])}
+    fp32 = gate.ask(paths["fp32"])
+
+    def write(floating: Sequence[str]) -> None:
+        quantiser.write(paths["int8"], [layer for layer in quantiser.layers if layer not in floating])
 
     def judged(floating: Sequence[str]) -> Outcome:
-        quantiser.write(paths["int8"], [layer for layer in quantiser.layers if layer not in floating])
-        asked["int8"] = gate.ask(paths["int8"])
-        return judge(asked["fp32"], asked["int8"], gate.labels)
+        write(floating)
+        return judge(fp32, gate.ask(paths["int8"]), gate.labels)
 
-    floating = _fewest_in_float(quantiser, kept, judged, graphs / FOLDER, ranked=ranked)
-    found = outcomes({name: path for name, path in paths.items() if path.is_file()}, gate, known=asked)
+    choice = _fewest_in_float(quantiser, kept, judged, graphs / FOLDER, ranked=ranked)
+    write(choice.floating)  # the last one asked may have been another
+    found = {"fp32": judge(fp32, fp32, gate.labels)}
+    if paths["fp16"].is_file():
+        found["fp16"] = judge(fp32, gate.ask(paths["fp16"]), gate.labels)
+    found["int8"] = choice.outcome
     record = {name: outcome.as_record() for name, outcome in found.items()}
-    record["int8"] |= {"calibrator": calibrator, "calibration_radiographs": len(kept), "floating": list(floating),
-                       "calibration_sha256": calibration.sha256}  # fmt: skip
+    record["int8"] |= {"calibrator": calibrator, "calibration_radiographs": len(kept),
+                       "calibration_sha256": calibration.sha256, "floating": list(choice.floating)}  # fmt: skip
     for outcome in record.values():
         outcome["gate_sha256"] = gate.sha256
     (graphs / "accuracy.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -98,21 +104,21 @@ def calibrate(
 def _fewest_in_float(
     quantiser: Quantiser, kept: Sequence[Path], judged: Callable[[Sequence[str]], Outcome], folder: Path,
     *, ranked: bool,
-) -> tuple[str, ...]:  # fmt: skip
-    """The layers left in floating point; the int8 graph that lies there afterwards is the one without them."""
-    first = judged(())
-    searched = not first.passed and first.parity.radiographs >= Limits().radiographs  # fewer can never prove it
-    if not searched and not ranked:
-        return ()
-    found = sensitivities(quantiser, kept[:SENSITIVITY_RADIOGRAPHS])
-    floating: tuple[str, ...] = ()
-    if searched:
-        floating = search(worst_first(found), judged, say=lambda told: click.echo(told, err=True)).floating
-        judged(floating)  # the last one asked may have been another
-    written = {"radiographs": SENSITIVITY_RADIOGRAPHS, "floating": floating, "layers": [*map(asdict, found)]}
-    (folder / "sensitivity.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
-    (folder / "sensitivity.png").write_bytes(plot(found, floating))
-    return floating
+) -> Choice:  # fmt: skip
+    """Every layer in int8 where the gate holds so; else the fewest in floating point, by what each of them costs."""
+    choice = Choice((), judged(()))
+    # Fewer radiographs than the gate needs can never prove it, whatever stays in floating point.
+    searched = not choice.outcome.passed and choice.outcome.parity.radiographs >= Limits().radiographs
+    if searched or ranked:
+        found = sensitivities(quantiser, kept[:SENSITIVITY_RADIOGRAPHS])
+        if searched:
+            say = partial(click.echo, err=True)
+            choice = search(worst_first(found), judged, choice.outcome, say=say)
+        measured = {"radiographs": len(kept[:SENSITIVITY_RADIOGRAPHS]), "layers": [*map(asdict, found)]}
+        written = json.dumps({**measured, "floating": choice.floating}, indent=1)
+        (folder / "sensitivity.json").write_text(written + "\n", encoding="utf-8")
+        (folder / "sensitivity.png").write_bytes(plot(found, choice.floating))
+    return choice
 
 
 if __name__ == "__main__":

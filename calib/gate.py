@@ -3,7 +3,7 @@
 Judged on val rows and on patients set aside (training/reserve.py), never on a test split.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -118,11 +118,10 @@ def judge(fp32: Asked, other: Asked, labels: Labels, *, limits: Limits = Limits(
     )
 
 
-def same_decisions(decided: Sequence[bool] | NDArray[np.bool_], scores: NDArray[np.float32], near: float) -> float:
+def same_decisions(decided: NDArray[np.bool_], scores: NDArray[np.float32], near: float) -> float:
     """The operating point at which scores decide most like `decided`; of equally good ones the nearest to `near`."""
-    flags = np.asarray(decided)
     points = np.append(operating_points(np.asarray(scores, np.float64)), near)
-    flips = [int(((scores >= point) != flags).sum()) for point in points]
+    flips = [int(((scores >= point) != decided).sum()) for point in points]
     return float(min(points[np.equal(flips, min(flips))], key=lambda point: abs(point - near)))
 
 
@@ -142,3 +141,21 @@ def _nearest(asked: Asked) -> NDArray[np.intp]:
     cases = asked.cases
     nobody = np.zeros(len(cases.score), bool)
     return vote(asked.gate.embedding, cases.embedding, cases.score, nobody, k=NEIGHBOURS).nearest
+
+
+def table(found: Mapping[str, Outcome]) -> str:
+    """One line for each precision, then its failures."""
+    lines = [
+        f"{'precision':<10}{'AUC':>8}{'sens':>7}{'spec':>7}{'flipped':>9}{'95% <':>8}{'recall@4':>10}"
+        f"{'score max':>11}{'mean':>9}{'cosine':>8}{'Dice':>7}  gate"
+    ]
+    for precision, outcome in found.items():
+        parity = outcome.parity
+        lines.append(
+            f"{precision:<10}{outcome.auc:>8.4f}{outcome.sensitivity:>7.3f}{outcome.specificity:>7.3f}"
+            f"{outcome.flipped:>5}/{parity.radiographs:<3}{outcome.flipped_upper:>8.2%}{outcome.recall:>10.3f}"
+            f"{parity.score_change_max:>11.4f}{parity.score_change_mean:>9.4f}{parity.embedding_cosine_min:>8.4f}"
+            f"{parity.lung_dice_min:>7.3f}  {'holds' if outcome.passed else 'FAILS'}"
+        )
+    failures = [f"{precision}: {failure}" for precision, outcome in found.items() for failure in outcome.failures]
+    return "\n".join([*lines, *failures])

@@ -1,6 +1,5 @@
 """Whom the accuracy gate asks about: val rows and patients set aside; and the cases among which it retrieves."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 
 from calib.answers import ask_graph
 from calib.gate import Asked, Labels
-from calib.selection import MOST, CalibrationSet, choose
+from calib.selection import MOST, CalibrationSet, choose, sha256_of, sha256_of_set
 from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from training.arrays import readable, standardise
@@ -37,14 +36,13 @@ def gate_set(
     """manifests: the rows of each, splits drawn. Val rows of the first set the operating point, for its labels are the
     task's; the cases are its train rows.
 
-    Raises UsageError where a radiograph is among
-    the judged and the calibrated, or where there is nothing to judge by.
+    Raises UsageError where a radiograph is among the judged and the calibrated, or where there is nothing to judge by.
     """
     rows = [row for part in manifests for split in ("val", GATE) for row in of_split(part, split)]
     if not rows:
         raise UsageError("the manifests hold no val row, so that the gate has nothing to judge by; write val into the "
                          "column split, or set patients aside: python -m training.reserve")  # fmt: skip
-    digests = [hashlib.sha256(row.path.read_bytes()).hexdigest() for row in rows]
+    digests = [sha256_of(row.path) for row in rows]
     both = {*digests} & {*calibration.digests}
     if both:
         twice = rows[digests.index(min(both))]
@@ -56,5 +54,4 @@ def gate_set(
         positive=np.array([row.label == positive for row in rows]),
         validation=np.array([id(row) in own for row in rows]),
     )
-    sha256 = hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
-    return GateSet(radiographs, cases, labels, sha256)
+    return GateSet(radiographs, cases, labels, sha256_of_set(digests))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from calib.correction import Means, channel_means
 from calib.quantise import prepare, quantisable, quantise
-from calib.ranges import Ranges, Stamp, measured, sha256_of
+from calib.ranges import Ranges, Stamp, measured
+from calib.selection import sha256_of
 
 
 @dataclass(frozen=True)

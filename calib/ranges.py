@@ -5,7 +5,6 @@ of any other are refused.
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import sys
@@ -60,10 +59,6 @@ class One(CalibrationDataReader):
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         return {INPUT_NAME: self._left.pop()} if self._left else None
-
-
-def sha256_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_input(kept: Path) -> NDArray[np.float32]:

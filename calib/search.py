@@ -15,14 +15,15 @@ class Choice:
 
 
 def search(
-    worst_first: Sequence[str], judged: Callable[[Sequence[str]], Outcome], *, say: Callable[[str], None]
-) -> Choice:
+    worst_first: Sequence[str], judged: Callable[[Sequence[str]], Outcome], whole: Outcome,
+    *, say: Callable[[str], None],
+) -> Choice:  # fmt: skip
     """The fewest of the worst layers with which the gate holds, by doubling and halving; all of them if it never does.
 
-    judged: asks the graph whose layers of that list stay in floating point. The gate need not hold for every greater
-    number; the choice returned is one that was asked.
+    judged: asks the graph whose layers of that list stay in floating point. whole: what it said with none.
+    The gate need not hold for every greater number; the choice returned is one that was asked.
     """
-    asked: dict[int, Outcome] = {}
+    asked = {0: whole}
 
     def holds(count: int) -> bool:
         if count not in asked:

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge.errors import UsageError
 from training.manifest import of_split
@@ -22,7 +23,15 @@ class CalibrationSet:
     @property
     def sha256(self) -> str:
         """Of the whole set: the same files give the same digest, however they were listed."""
-        return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
+        return sha256_of_set(self.digests)
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sha256_of_set(digests: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
 
 
 def choose(rows: Sequence[Row], count: int) -> CalibrationSet:
@@ -34,8 +43,7 @@ def choose(rows: Sequence[Row], count: int) -> CalibrationSet:
         raise UsageError(f"{count} calibration radiographs were asked for; choose 1 to {MOST}")
     strata: dict[tuple[str, str, str], list[tuple[str, Row]]] = defaultdict(list)
     for row in of_split(rows, "train"):
-        digest = hashlib.sha256(row.path.read_bytes()).hexdigest()
-        strata[row.label, row.source, row.hospital].append((digest, row))
+        strata[row.label, row.source, row.hospital].append((sha256_of(row.path), row))
     if not strata:
         raise UsageError("the manifest holds no train row to calibrate with; write train into the column split")
     ordered = [sorted(strata[name], key=lambda drawn: drawn[0]) for name in sorted(strata)]

@@ -1,13 +1,18 @@
 """How far one engine's answers lie from another's: scores, decisions, embeddings and lung masks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.engines.base import Outputs
+from edge.engines.base import OUTPUT_NAMES, Outputs
+from edge.imaging.grey import integer_levels, plain_radiograph
+from edge.imaging.preprocess import Preprocessing, preprocess
+from edge.phantom import LABELS, render
 
 DECISION = 0.5
+FIRST_SEED = 900_000  # phantoms that nothing was trained on
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,21 @@ def compare(reference: Outputs, other: Outputs) -> Parity:
         lung_dice_min=float(dice.min()),
         lung_dice_mean=float(dice.mean()),
     )
+
+
+def phantom_inputs(framing: str, count: int) -> NDArray[np.float32]:
+    """Phantoms of both labels as the box standardises them, float32 [count, 1, 1024, 1024]."""
+    inputs = []
+    for seed in range(FIRST_SEED, FIRST_SEED + count):
+        levels = integer_levels(render(seed, LABELS[seed % 2]).pixels)
+        radiograph = plain_radiograph(levels, sha256="", format="png", lossy=False)
+        inputs.append(preprocess(radiograph, Preprocessing(framing=framing)).pixels)
+    return np.stack(inputs)
+
+
+def joined(parts: Sequence[Outputs]) -> Outputs:
+    """The answers of several batches as if they were one."""
+    return Outputs(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in OUTPUT_NAMES})
 
 
 def _cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:

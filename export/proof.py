@@ -1,7 +1,6 @@
 """That an exported graph answers as the trained network does: both asked about phantoms."""
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,39 +10,25 @@ from numpy.typing import NDArray
 
 from edge.engines.base import INPUT_NAME, OUTPUT_NAMES, Outputs
 from edge.engines.openvino_cpu import COMPILE_OPTIONS
-from edge.imaging.preprocess import Preprocessing, preprocess
-from edge.imaging.read import read
-from edge.phantom import LABELS, render
-from edge.phantom_dicom import write_dicom
 from export.fused import Fused
-from export.parity import Parity
-
-SEEDS = range(400_000, 400_008)
-
-
-def phantom_inputs(framing: str) -> NDArray[np.float32]:
-    """Phantoms of both labels as the box standardises them, [8, 1, 1024, 1024]."""
-    pixels = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "phantom.dcm")
-        for seed in SEEDS:
-            write_dicom(render(seed, LABELS[seed % 2], longest_side=640), path)
-            pixels.append(preprocess(read(path.read_bytes()), Preprocessing(framing=framing)).pixels)
-    return np.stack(pixels)
+from export.parity import Parity, joined
 
 
 def ask_torch(fused: Fused, inputs: NDArray[np.float32]) -> Outputs:
     """One radiograph at a time, in fp32."""
     with torch.inference_mode():
         rows = [fused(torch.from_numpy(each[None])) for each in inputs]
-    return Outputs(*(torch.cat(parts).numpy() for parts in zip(*rows, strict=True)))
+    return joined([Outputs(*(part.numpy() for part in row)) for row in rows])
 
 
-def ask_openvino(graph: Path, inputs: NDArray[np.float32]) -> Outputs:
-    """All in one batch: the graph must know more than one radiograph."""
+def ask_openvino(graph: Path, batches: Iterable[NDArray[np.float32]]) -> Outputs:
+    """Batches one after the other, as the box runs the graph; the answers of all of them."""
     request = openvino.Core().compile_model(str(graph), "CPU", COMPILE_OPTIONS).create_infer_request()
-    request.infer({INPUT_NAME: inputs})
-    return Outputs(**{name: np.array(request.get_tensor(name).data) for name in OUTPUT_NAMES})
+    asked = []
+    for batch in batches:
+        request.infer({INPUT_NAME: batch})
+        asked.append(Outputs(**{name: np.array(request.get_tensor(name).data) for name in OUTPUT_NAMES}))
+    return joined(asked)
 
 
 def table(found: Sequence[tuple[str, Parity]]) -> str:

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fake_cuda import PLAN, FakeCuda, FakeTensorRT, mean_of
+from fake_cuda import PLAN, FakeCuda, FakeTensorRT
+from fake_engine import mean_of
 from prometheus_client.parser import text_string_to_metric_families
 from tiny_bundle import write_tiny_bundle
 

@@ -154,6 +154,7 @@ def channels_of(radiographs: Tensor, lungs: Tensor) -> Tensor:
 
 Architecture = LungArchitecture | ClassifierArchitecture
 _A = TypeVar("_A", LungArchitecture, ClassifierArchitecture)
+_KINDS: dict[type[Architecture], str] = {LungArchitecture: "lungs", ClassifierArchitecture: "classifier"}
 
 
 def build(architecture: Architecture) -> LungNet | Classifier:
@@ -166,8 +167,7 @@ def save_checkpoint(path: Path, network: nn.Module, architecture: Architecture, 
     beside = path.with_name(f".{path.name}")
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(tensors, f"{beside}.safetensors")
-    kind = "lungs" if isinstance(architecture, LungArchitecture) else "classifier"
-    record = {"kind": kind, "architecture": asdict(architecture), **made_by}
+    record = {"kind": _KINDS[type(architecture)], "architecture": asdict(architecture), **made_by}
     Path(f"{beside}.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     _take_place(beside, path)
 
@@ -236,12 +236,12 @@ def _named(path: Path) -> str:
 
 def load_lungs(path: Path) -> LungNet:
     """The U-Net of a checkpoint, in evaluation mode."""
-    architecture = _as_written(LungArchitecture, read_record(path), "lungs")
+    architecture = architecture_of(read_record(path), LungArchitecture)
     return _with_weights(LungNet(architecture), path)
 
 
 def load_classifier(path: Path) -> tuple[Classifier, ClassifierArchitecture]:
-    architecture = _as_written(ClassifierArchitecture, read_record(path), "classifier")
+    architecture = architecture_of(read_record(path), ClassifierArchitecture)
     return _with_weights(Classifier(architecture), path), architecture
 
 
@@ -254,7 +254,9 @@ def initialise(network: nn.Module, path: Path) -> None:
         raise UsageError(f"{_named(path)} holds weights of other layers than this {kind}; name another") from None
 
 
-def _as_written(kind: type[_A], record: dict[str, Any], name: str) -> _A:
+def architecture_of(record: dict[str, Any], kind: type[_A]) -> _A:
+    """What a checkpoint's record says of its network. Raises UsageError when it is of the other kind."""
+    name = _KINDS[kind]
     if record["kind"] != name:
         raise UsageError(f"the checkpoint is of kind {record['kind']}, not {name}; name the other one")
     values: dict[str, Any] = {

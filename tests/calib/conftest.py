@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from array_files import write_array
 from torch import nn
 
 from calib.quantiser import Quantiser, open_quantiser
@@ -27,11 +28,6 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
         member.head.third.weight.mul_(20)  # an untrained head answers one half to everything
     path = tmp_path_factory.mktemp("graph") / "model.fp32.onnx"
     write_graph(Fused(lungs, [member], side=SIDE), path)
-    return path
-
-
-def write_array(path: Path, pixels: np.ndarray) -> Path:
-    np.savez(path, pixels=pixels, crop=np.array([0, 0, 1024, 1024] * 2), sha256=np.array("0" * 64))
     return path
 
 

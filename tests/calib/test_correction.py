@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from array_files import write_array
 
 from calib.correction import as_int8, channel_means
 from calib.quantise import prepare, quantise
@@ -51,9 +52,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     pixels = np.random.default_rng(5).integers(0, 256, (1024, 1024)).astype(np.uint8)
-    path = tmp_path_factory.mktemp("arrays") / "noise.npz"
-    np.savez(path, pixels=pixels, crop=np.array([0, 0, 1024, 1024] * 2), sha256=np.array("0" * 64))
-    return [path]
+    return [write_array(tmp_path_factory.mktemp("arrays") / "noise.npz", pixels)]
 
 
 def mean_of_mixed(graph: Path, path: Path) -> np.ndarray:

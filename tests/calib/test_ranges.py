@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from array_files import write_array
 
 from calib.quantise import prepare
 from calib.quantiser import Quantiser
@@ -15,11 +16,6 @@ from edge.errors import UsageError
 STAMP = Stamp("g" * 64, "r" * 64, "p" * 64, "minmax")
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-def write_array(path: Path, pixels: np.ndarray) -> Path:
-    np.savez(path, pixels=pixels, crop=np.array([0, 0, 1024, 1024] * 2), sha256=np.array("0" * 64))
-    return path
 
 
 @pytest.fixture(scope="module")
