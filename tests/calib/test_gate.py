@@ -115,6 +115,8 @@ def test_labels_need_val_rows_of_both_labels() -> None:
 
 
 def test_a_record_is_what_a_manifest_holds() -> None:
-    record = judge(FP32, with_scores(SCORES + 1e-6), LABELS).as_record()
+    """Its flips are at the precision's own point, not those at one half that stand in the parity."""
+    outcome = judge(FP32, with_scores(SCORES + 1e-6), LABELS)
+    record = replace(outcome, flipped=3).as_record()
     assert record["passed"] is True and record["failures"] == [] and record["radiographs"] == COUNT
-    assert record["flipped"] == 0 and "parity" not in record
+    assert (record["flipped"], outcome.parity.flipped) == (3, 0) and "parity" not in record
