@@ -5,9 +5,9 @@ of any other are refused.
 """
 
 import contextlib
+import io
 import json
 import math
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -74,8 +74,8 @@ def measure(prepared: Path, kept: Sequence[Path], stamp: Stamp) -> Ranges:
     if not kept:
         raise UsageError("there is no calibration radiograph; name a manifest with train rows")
     method, extra = _OPTIONS[stamp.calibrator]
-    # onnxruntime prints; stdout is for outcomes.
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+    # onnxruntime prints a line for each radiograph; stdout is for outcomes.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         augmented = str(Path(folder, "augmented.onnx"))
         calibrator = create_calibrator(
             prepared, QUANTISED, augmented, calibrate_method=method, extra_options=dict(extra)
