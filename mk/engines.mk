@@ -1,6 +1,6 @@
 # TensorRT plans of the full ensemble (ResNet34, ResNet50, ResNet152, VGG16, U-Net at 1024 x 1024), untrained, in fp32, fp16
 # and int8, built by tensorrt-rtx without a GPU.
-#   make engines            takes minutes and some 10 GB of memory
+#   make engines            takes minutes
 
 .PHONY: engines
 engines: $(VENV)/.installed-for-tests
