@@ -10,6 +10,7 @@ TRAIN = $(BUNDLE_PYTHON) -m training.cli train
 EVALUATE = $(BUNDLE_PYTHON) -m training.cli evaluate
 CALIBRATE = $(BUNDLE_PYTHON) -m calib.cli
 EXPORT = $(BUNDLE_PYTHON) -m export.cli
+BUNDLE = $(BUNDLE_PYTHON) -m export.bundle_cli
 PHANTOM_RESULTS = benchmarks/results/phantom-bundle
 RESEARCH_RESULTS = benchmarks/results/research-bundle
 STUDY_RESULTS = benchmarks/results/research-study
@@ -30,14 +31,14 @@ phantom-bundle:
 phantom-steps:
 	$(BUNDLE_PYTHON) -m training.phantoms --out work/phantoms --train 400 --val 320 --test 120
 	$(TRAIN) --preset phantom --manifest work/phantoms/manifest.csv --out work/phantom/study
-	$(EXPORT) export --lungs work/phantom/study/lungs/best --member work/phantom/study/split-0/resnet18/best --out work/phantom/graphs
+	$(EXPORT) --lungs work/phantom/study/lungs/best --member work/phantom/study/split-0/resnet18/best --out work/phantom/graphs
 	$(CALIBRATE) --json --graphs work/phantom/graphs --manifest work/phantoms/manifest.csv > $(PHANTOM_RESULTS)/accuracy.json
-	$(EXPORT) assemble --recipe phantom --graphs work/phantom/graphs --lungs work/phantom/study/lungs/best --member work/phantom/study/split-0/resnet18/best --manifest work/phantoms/manifest.csv --out work/phantom/bundle
+	$(BUNDLE) assemble --recipe phantom --graphs work/phantom/graphs --lungs work/phantom/study/lungs/best --member work/phantom/study/split-0/resnet18/best --manifest work/phantoms/manifest.csv --out work/phantom/bundle
 	$(EVALUATE) --manifest work/phantoms/manifest.csv --split test --bundle work/phantom/bundle --scores $(PHANTOM_RESULTS)/scores.csv > $(PHANTOM_RESULTS)/metrics.json
 	$(EVALUATE) --manifest work/phantoms/manifest.csv --split test --bundle work/phantom/bundle --lung-masks > $(PHANTOM_RESULTS)/lungs.json
 	cp work/phantom/study/lungs/log.jsonl $(PHANTOM_RESULTS)/train-lungs.jsonl
 	cp work/phantom/study/split-0/resnet18/log.jsonl $(PHANTOM_RESULTS)/train-resnet18.jsonl
-	$(EXPORT) finish work/phantom/bundle --metrics $(PHANTOM_RESULTS)/metrics.json --dice $(PHANTOM_RESULTS)/lungs.json --commands $(PHANTOM_RESULTS)/commands.txt
+	$(BUNDLE) finish work/phantom/bundle --metrics $(PHANTOM_RESULTS)/metrics.json --dice $(PHANTOM_RESULTS)/lungs.json --commands $(PHANTOM_RESULTS)/commands.txt
 	mkdir -p edge/bundles
 	rm -rf edge/bundles/phantom
 	cp -r work/phantom/bundle edge/bundles/phantom
@@ -59,9 +60,9 @@ research-steps:
 	$(TRAIN) --preset finetune --leave-out-refused --framing stretch --manifest $(DATA)/covid.csv $(FINETUNE) --lung-manifest $(DATA)/lungs.csv --methods $(STUDY_RESULTS)/methods.json --test-split test_internal --out work/research/study
 	$(EVALUATE) --manifest $(DATA)/covid.csv --study work/research/study --without-radiographs --report $(STUDY_RESULTS)/report
 	$(TRAIN) --preset finetune --network $(RESEARCH_MEMBER) --draws 1 --no-source-draws --no-report --leave-out-refused $(PERMITTED) --manifest $(DATA)/covid.csv $(FINETUNE) --out work/research/covid
-	$(EXPORT) export --framing stretch --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --out work/research/graphs
+	$(EXPORT) --framing stretch --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --out work/research/graphs
 	$(CALIBRATE) --json --graphs work/research/graphs $(PERMITTED) --manifest $(DATA)/covid.csv --manifest work/research/nih.csv > $(RESEARCH_RESULTS)/accuracy.json
-	$(EXPORT) assemble --recipe research --permitted-only --graphs work/research/graphs --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --manifest $(DATA)/covid.csv --gate-manifest work/research/nih.csv --gate-count 200 --out work/research/bundle
+	$(BUNDLE) assemble --recipe research --permitted-only --graphs work/research/graphs --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --manifest $(DATA)/covid.csv --gate-manifest work/research/nih.csv --gate-count 200 --out work/research/bundle
 	$(EVALUATE) --manifest $(DATA)/covid.csv --split test_internal --split test_eurorad --split test_mhh_positive_only --split test_nih_negative_only --bundle work/research/bundle --shortcuts --scores $(RESEARCH_RESULTS)/scores.csv > $(RESEARCH_RESULTS)/metrics.json
 	$(EVALUATE) --manifest $(DATA)/lungs.csv --split test --split test_external --bundle work/research/bundle --lung-masks > $(RESEARCH_RESULTS)/lungs.json
 	cp work/research/lungs/lungs/coarse/log.jsonl $(RESEARCH_RESULTS)/train-lungs-coarse.jsonl
@@ -71,7 +72,7 @@ research-steps:
 	cp work/research/nih/split-0/resnet50/log.jsonl $(RESEARCH_RESULTS)/train-nih-resnet50.jsonl
 	cp work/research/covid/split-0/$(RESEARCH_MEMBER)/log.jsonl $(RESEARCH_RESULTS)/train-covid.jsonl
 	cp work/research/nih/report/figures.json $(RESEARCH_RESULTS)/pretraining.json
-	$(EXPORT) finish work/research/bundle --metrics $(RESEARCH_RESULTS)/metrics.json --dice $(RESEARCH_RESULTS)/lungs.json --pretraining $(RESEARCH_RESULTS)/pretraining.json --commands $(RESEARCH_RESULTS)/commands.txt
+	$(BUNDLE) finish work/research/bundle --metrics $(RESEARCH_RESULTS)/metrics.json --dice $(RESEARCH_RESULTS)/lungs.json --pretraining $(RESEARCH_RESULTS)/pretraining.json --commands $(RESEARCH_RESULTS)/commands.txt
 	mkdir -p edge/bundles
 	rm -rf edge/bundles/research
 	cp -r work/research/bundle edge/bundles/research

@@ -23,6 +23,7 @@ from training.keras_resnet50 import move_stride
 from training.lung_crop import SPREADS, crop_to, lung_boxes
 
 _N = TypeVar("_N", bound=nn.Module)
+ALL_STAGES = 4  # of every ResNet
 CROP_FROM = 512  # pixels of the radiograph that a lung crop is cut from
 INPUTS = f"inputs/1 {CROP_FROM} {SPREADS}"  # of whatever is kept of `inputs_of`: raise it when that changes
 
@@ -38,13 +39,15 @@ class LungArchitecture:
 
 @dataclass(frozen=True)
 class ClassifierArchitecture:
-    """backbone: a timm name, or resnet50-v1. channels: narrower stages than the backbone's own, or () for its own
-    (ResNets only). lung_channel: False for the ablation, whose second channel is zeros.
+    """backbone: a timm name, or resnet50-v1. channels: narrower stages than the backbone's own, or () for its own.
+    stages: how many of its four are kept; three make what detectors call C4. Both of ResNets only.
+    lung_channel: False for the ablation, whose second channel is zeros.
     """
 
     name: str = "resnet34"
     backbone: str = "resnet34"
     channels: tuple[int, ...] = ()
+    stages: int = ALL_STAGES
     side: int = 320  # pixels of the network's input
     lung_channel: bool = True
     lung_crop: bool = False  # whether it sees the box around the lungs alone
@@ -132,9 +135,19 @@ def _backbone(architecture: ClassifierArchitecture) -> nn.Module:
     backbone = timm.create_model(name, pretrained=False, in_chans=3, num_classes=0, global_pool="", **narrower)
     if name != architecture.backbone:
         move_stride(backbone)
+    if architecture.stages < ALL_STAGES:
+        _keep_stages(backbone, architecture.stages)
     if hasattr(backbone, "pre_logits"):  # VGG's two 4096-wide layers: the decision head stands in their place
         backbone.pre_logits = nn.Identity()
     return backbone
+
+
+def _keep_stages(backbone: nn.Module, stages: int) -> None:
+    """Cuts a ResNet of timm, in place, after so many of its stages."""
+    for left_out in range(stages, ALL_STAGES):
+        setattr(backbone, f"layer{left_out + 1}", nn.Identity())
+    backbone.feature_info = backbone.feature_info[: stages + 1]  # type: ignore[assignment,index]  # the stem is first
+    backbone.num_features = backbone.feature_info[-1]["num_chs"]  # type: ignore[assignment,index]
 
 
 def inputs_of(radiographs: Tensor, lungs: Tensor, side: int, *, lung_crop: bool) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,9 @@ from edge.bundle import Bundle, open_bundle, read_bundle
 from edge.errors import UsageError
 from edge.values import case_id_of
 from export.assemble import GATE_MARGIN, spread
+from export.bundle_cli import assemble_command, finish_command
 from export.card import first_line
-from export.cli import assemble_command, export, finish_command
+from export.cli import export
 from training.cli import evaluate, train
 from training.manifest import of_split, read_manifest
 from training.model import copy_checkpoint
