@@ -41,6 +41,8 @@ class GateFailed(EdgeError):
 @click.option("--calibrator", type=click.Choice(CALIBRATORS), default="percentile", show_default=True,
               help="How far a tensor's range reaches.")  # fmt: skip
 @click.option("--positive", default="covid", show_default=True, help="The positive label of the first manifest.")
+@click.option("--undecided", is_flag=True,
+              help="The bundle will have no operating point: flipped decisions are counted, not judged.")  # fmt: skip
 @click.option("--sensitivity", "ranked", is_flag=True, help="Rank the layers even when none need stay in fp16.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
 @options.cache
@@ -48,8 +50,8 @@ class GateFailed(EdgeError):
 @options.permitted_only
 @options.seed
 def calibrate(
-    graphs: Path, manifests: tuple[Path, ...], count: int, calibrator: str, positive: str, ranked: bool, as_json: bool,
-    cache: Path, framing: str, permitted_only: bool, seed: int,
+    graphs: Path, manifests: tuple[Path, ...], count: int, calibrator: str, positive: str, undecided: bool,
+    ranked: bool, as_json: bool, cache: Path, framing: str, permitted_only: bool, seed: int,
 ) -> None:  # fmt: skip
     """Quantise a network to int8, and judge every precision against fp32.
 
@@ -74,19 +76,20 @@ def calibrate(
         calibrator=calibrator, folder=graphs / FOLDER,
     )  # fmt: skip
     fp32 = gate.ask(paths["fp32"])
+    limits = Limits(flipped=None) if undecided else Limits()
 
     def write(floating: Sequence[str]) -> None:
         quantiser.write(paths["int8"], [layer for layer in quantiser.layers if layer not in floating])
 
     def judged(floating: Sequence[str]) -> Outcome:
         write(floating)
-        return judge(fp32, gate.ask(paths["int8"]), gate.labels)
+        return judge(fp32, gate.ask(paths["int8"]), gate.labels, limits=limits)
 
     choice = _fewest_in_float(quantiser, kept, judged, graphs / FOLDER, ranked=ranked)
     write(choice.floating)  # the last one asked may have been another
-    found = {"fp32": judge(fp32, fp32, gate.labels)}
+    found = {"fp32": judge(fp32, fp32, gate.labels, limits=limits)}
     if paths["fp16"].is_file():
-        found["fp16"] = judge(fp32, gate.ask(paths["fp16"]), gate.labels)
+        found["fp16"] = judge(fp32, gate.ask(paths["fp16"]), gate.labels, limits=limits)
     found["int8"] = choice.outcome
     record = {name: outcome.as_record() for name, outcome in found.items()}
     record["int8"] |= {"calibrator": calibrator, "calibration_radiographs": len(kept),

@@ -24,12 +24,13 @@ NEIGHBOURS = 4
 @dataclass(frozen=True)
 class Limits:
     """What a precision may lose against fp32. flipped: the upper bound of the share of decisions (Clopper-Pearson, one-
-    sided, 95 %). radiographs: fewer prove nothing.
+    sided, 95 %); None for a bundle without operating point, which decides nothing: flips are counted, not judged.
+    radiographs: fewer prove nothing.
     """
 
     auc_loss: float = 0.005
     recall: float = 0.95
-    flipped: float = 0.01
+    flipped: float | None = 0.01
     radiographs: int = 300
 
 
@@ -58,7 +59,10 @@ class Labels:
 
 @dataclass(frozen=True)
 class Outcome:
-    """failures: a sentence for each limit that does not hold. Shares are of the precision itself, at its own point."""
+    """failures: a sentence for each limit that does not hold. Shares are of the precision itself, at its own point.
+
+    decisions_judged: whether flipped decisions could fail it.
+    """
 
     passed: bool
     failures: tuple[str, ...]
@@ -69,6 +73,7 @@ class Outcome:
     specificity: float
     flipped: int
     flipped_upper: float
+    decisions_judged: bool
     recall: float
     parity: Parity
 
@@ -96,7 +101,7 @@ def judge(fp32: Asked, other: Asked, labels: Labels, *, limits: Limits = Limits(
         failures.append(f"{len(after)} radiographs prove nothing; the gate needs {limits.radiographs}")
     if areas[0] - areas[1] > limits.auc_loss:
         failures.append(f"AUC falls by {areas[0] - areas[1]:.4f}, more than {limits.auc_loss}")
-    if upper > limits.flipped:
+    if limits.flipped is not None and upper > limits.flipped:
         failures.append(f"{flipped} of {len(after)} decisions flip, at most {upper:.2%} by the 95% bound, more than "
                         f"{limits.flipped:.0%}")  # fmt: skip
     if found < limits.recall:
@@ -113,6 +118,7 @@ def judge(fp32: Asked, other: Asked, labels: Labels, *, limits: Limits = Limits(
         specificity=float(1 - decided[~labels.positive].mean()),
         flipped=flipped,
         flipped_upper=upper,
+        decisions_judged=limits.flipped is not None,
         recall=found,
         parity=compare(fp32.gate, other.gate),
     )
@@ -158,4 +164,6 @@ def table(found: Mapping[str, Outcome]) -> str:
             f"{parity.lung_dice_min:>7.3f}  {'holds' if outcome.passed else 'FAILS'}"
         )
     failures = [f"{precision}: {failure}" for precision, outcome in found.items() for failure in outcome.failures]
+    if not all(outcome.decisions_judged for outcome in found.values()):
+        lines.append("without an operating point nothing is decided: flips at Youden's point are counted, not judged")
     return "\n".join([*lines, *failures])

@@ -20,6 +20,7 @@ from edge.errors import BundleError
 from edge.external_data import has_external_data
 from edge.imaging.preprocess import Preprocessing
 from edge.seal import MANIFEST, SealedManifest, read_listed, read_pinned, read_signed, read_unsigned, write_signature
+from edge.temperature import require_temperature
 from edge.values import MODEL_INPUT_SIDE, PRECISIONS
 
 FORMAT = "edge-cxr/bundle/1"
@@ -216,8 +217,6 @@ def _manifest(listed: dict[str, Any]) -> Manifest:
             f"the bundle needs preprocessing {listed['preprocessing_digest'][:12]}, this version does "
             f"{preprocessing.digest[:12]}; export the bundle again"
         )
-    if any(temperature is not None for temperature in listed["temperatures"].values()):
-        raise BundleError("the bundle sets temperatures, which this version does not apply; use a newer edge-cxr")
     if preprocessing.side != MODEL_INPUT_SIDE:
         raise BundleError(f"the bundle wants inputs of {preprocessing.side} pixels, this version makes "
                           f"{MODEL_INPUT_SIDE}; export the bundle again")  # fmt: skip
@@ -228,6 +227,9 @@ def _manifest(listed: dict[str, Any]) -> Manifest:
     if listed["embedding_member"] not in members:
         raise ValueError(f"the embedding member {listed['embedding_member']!r} is no member")
     points = {name: None if point is None else float(point) for name, point in listed["operating_points"].items()}
+    temperatures = {
+        name: None if number is None else require_temperature(number) for name, number in listed["temperatures"].items()
+    }
     return Manifest(
         name=listed["name"],
         role=listed["role"],
@@ -239,7 +241,7 @@ def _manifest(listed: dict[str, Any]) -> Manifest:
         preprocessing_digest=listed["preprocessing_digest"],
         precisions=precisions,
         operating_points=points,
-        temperatures=dict(listed["temperatures"]),
+        temperatures=temperatures,
         lung_limits=LungLimits(**{name: float(limit) for name, limit in listed["gates"]["lung_fraction"].items()}),
         metrics=dict(listed["metrics"]),
         intended_use=listed["intended_use"],

@@ -13,12 +13,19 @@ from edge import options
 from edge.bundle import PACKAGED_IDS, Bundle, open_bundle, sign_bundle
 from edge.config import resolve
 from edge.errors import BundleError
+from edge.lazy_commands import LazyGroup
 from edge.signature import PUBLIC_SUFFIX, load_key, make_key
 
+# Loaded only when called: the box has no torch.
+LAZY = {
+    "assemble": ("export.bundle_cli", "assemble_command", "Make a bundle of graphs that were exported and calibrated."),
+    "finish": ("export.bundle_cli", "finish_command", "Put figures and the model card into an assembled bundle."),
+}
 
-@click.group()
+
+@click.group(cls=LazyGroup, lazy=LAZY)
 def bundle() -> None:
-    """Look at model bundles, and sign them."""
+    """Make model bundles, look at them, and sign them."""
 
 
 @bundle.command(epilog="Example: edge-cxr bundle keygen /secure/site.key")

@@ -4,7 +4,6 @@ Results go to stdout (`--json` for machines), all else to stderr. Exit 0 done, 1
 """
 
 import errno
-import importlib
 import json
 import os
 import sys
@@ -23,6 +22,7 @@ from edge.daemon import Daemon
 from edge.demo import run_demo
 from edge.doctor import examine
 from edge.errors import EdgeError
+from edge.lazy_commands import LazyGroup
 from edge.log import make_logger
 from edge.options import config as _config
 from edge.options import json_output as _json
@@ -32,34 +32,14 @@ LAZY = {
     "train": ("training.cli", "train", "Train lung U-Net and classifiers on your own radiographs."),
     "evaluate": ("training.cli", "evaluate", "Score weights or a bundle on a manifest's splits."),
     "calibrate": ("calib.cli", "calibrate", "Make the int8 graph of an exported network, and compare the two."),
-    "export": ("export.cli", "export", "Turn trained weights into a model bundle."),
+    "export": ("export.cli", "export", "Turn trained weights into ONNX graphs, and prove that they answer alike."),
     "build": ("export.build_cli", "build", "Build the GPU's TensorRT plan of a bundle, and keep it."),
     "bench": ("benchmarks.cli", "bench", "Measure the latency of every stage on this machine."),
 }
 
 
-class _Commands(click.Group):
-    """A group that also knows the lazy commands and turns EdgeErrors into one line and an exit code."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *LAZY])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in LAZY:
-            return super().get_command(ctx, cmd_name)
-        module, attribute, help_text = LAZY[cmd_name]
-        try:
-            command = getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as missing:
-            return _needs_extra(cmd_name, help_text, missing.name or "a package")
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        own = {name: command.get_short_help_str(90) for name, command in self.commands.items()}
-        rows = sorted({**own, **{name: help_text for name, (_, _, help_text) in LAZY.items()}}.items())
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+class _Commands(LazyGroup):
+    """Turns EdgeErrors into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -76,16 +56,9 @@ class _Commands(click.Group):
             ctx.exit(1)
 
 
-def _needs_extra(name: str, help_text: str, module: str) -> click.Command:
-    @click.command(name, help=help_text, context_settings={"ignore_unknown_options": True})
-    @click.argument("arguments", nargs=-1)
-    def command(arguments: tuple[str, ...]) -> None:
-        raise click.UsageError(f"`{name}` needs {module}. In a checkout, run: pip install '.[export]'")
-
-    return command
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands, lazy=LAZY, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(edge.__version__, prog_name="edge-cxr")
 def main() -> None:
     """Scores chest radiographs for COVID-19 beside the X-ray machine. Research use only; not a medical device."""

@@ -177,7 +177,8 @@ class EngineIdentity:
 class Prediction:
     """The engine's answer for one ModelInput.
 
-    score: 0..1, mean of the members' probabilities. members: probability per member.
+    score: 0..1, mean of the members' probabilities; calibrated: by the bundle's temperature. members: each one's own
+    probability, which no temperature changes.
     embedding: float32 [128]. lung_mask: float32 [256, 256] in 0..1. evidence_map: float32 [32, 32] in 0..1.
     """
 
@@ -187,6 +188,7 @@ class Prediction:
     lung_mask: NDArray[np.float32]
     evidence_map: NDArray[np.float32]
     engine: EngineIdentity
+    calibrated: bool = False
 
 
 @dataclass(frozen=True)

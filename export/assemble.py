@@ -17,13 +17,16 @@ import numpy as np
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from edge.bundle import Bundle, LungLimits, read_bundle
+from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from edge.phantom import LABELS, render
 from edge.phantom_dicom import write_dicom
 from edge.quality import lung_fraction
+from edge.temperature import apply_temperature
 from edge.values import case_id_of
 from export.bundle_writer import BundleContent, read_content, write_manifest
 from export.recipes import Recipe
+from training.calibration import proven_temperature
 from training.progress import bar
 from training.row import Row
 from training.scorers import EngineAnswer, ask_engine
@@ -56,8 +59,10 @@ def assemble(
     """Write the bundle folder `out`, replacing it; returns the bundle id.
 
     graphs: folder with a model.<precision>.onnx for each precision of the recipe, and accuracy.json of `calibrate`, or
-    the bundle records no outcome of the accuracy gate. Raises UsageError for a precision that failed it.
+    the bundle records no outcome of the accuracy gate. Raises UsageError for a precision that failed it, or whose
+    flipped decisions it did not judge where the bundle will decide.
     """
+    accuracy = _accuracy(graphs, recipe)
     shutil.rmtree(out, ignore_errors=True)
     (out / "golden").mkdir(parents=True)
     for precision in recipe.precisions:
@@ -65,30 +70,27 @@ def assemble(
     content = BundleContent(
         name=recipe.name,
         role=recipe.role,
-        labels=(LABELS[0], LABELS[1]),
+        labels=recipe.labels,
         members=members,
         embedding_member=members[0],
         network_input_size=side,
         preprocessing=Preprocessing(framing=recipe.framing),
         precisions=recipe.precisions,
         operating_points=dict.fromkeys(recipe.precisions),
+        temperatures=dict.fromkeys(recipe.precisions),
         lung_limits=LungLimits(0.0, 1.0, 0.0),
         metrics={},
-        training=training,
-        accuracy=_accuracy(graphs, recipe),
+        training={**training, **recipe.terms},
+        accuracy=accuracy,
     )
     write_manifest(out, content)  # a draft: enough for the engine
     draft = read_bundle(out)
     limits, gate = _gate(draft, recipe.default_precision, radiographs.gate)
-    content = replace(content, lung_limits=limits, training={**training, "gate": gate})
-    if recipe.calibrated:
-        points: dict[str, float | None] = {
-            # The gate's point decides as fp32 does; without a gate each precision has its own.
-            precision: content.accuracy.get(precision, {}).get("operating_point")
-            or _operating_point(draft, precision, radiographs.validation)
-            for precision in recipe.precisions
-        }
-        content = replace(content, operating_points=points)
+    content = replace(content, lung_limits=limits, training={**content.training, "gate": gate})
+    if recipe.decides:
+        content = _deciding(content, draft, radiographs.validation)
+        write_manifest(out, content)
+        draft = read_bundle(out)  # what is asked from here on is scaled by its temperatures
     _write_reference(draft, recipe, radiographs.reference, out)
     _write_golden(draft, recipe, out)
     return write_manifest(out, content)
@@ -102,11 +104,19 @@ def amend(folder: Path, metrics: dict[str, Any], training: dict[str, Any], card:
 
 
 def _accuracy(graphs: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
+    outcomes = gate_outcomes(graphs)
+    found = {precision: outcomes[precision] for precision in recipe.precisions if precision in outcomes}
+    undecided = [precision for precision, outcome in found.items() if not outcome["decisions_judged"]]
+    if recipe.decides and undecided:
+        raise UsageError(f"the accuracy gate did not judge the decisions of {', '.join(undecided)}, and this bundle "
+                         "decides; run edge-cxr calibrate again without --undecided")  # fmt: skip
+    return found
+
+
+def gate_outcomes(graphs: Path) -> dict[str, dict[str, Any]]:
+    """Per precision, as `calibrate` left them beside the graphs; empty where it was not run."""
     written = graphs / "accuracy.json"
-    if not written.is_file():
-        return {}
-    outcomes = json.loads(written.read_text(encoding="utf-8"))
-    return {precision: outcomes[precision] for precision in recipe.precisions if precision in outcomes}
+    return json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
 
 
 def _answers(bundle: Bundle, precision: str, rows: Sequence[Row], description: str) -> list[EngineAnswer]:
@@ -131,10 +141,20 @@ def _gate(bundle: Bundle, precision: str, rows: Sequence[Row]) -> tuple[LungLimi
     return limits, {"radiographs": len(fractions), "refused": refused, "lung_fraction": seen}
 
 
-def _operating_point(bundle: Bundle, precision: str, rows: Sequence[Row]) -> float:
-    answers = _answers(bundle, precision, rows, f"operating point {precision}")
-    scores = [answer.prediction.score for answer in answers]
-    return youden_point(scores, [row.label == bundle.manifest.labels[1] for row in rows])
+def _deciding(content: BundleContent, draft: Bundle, rows: Sequence[Row]) -> BundleContent:
+    """With operating points, and with temperatures where these validation rows prove them."""
+    positive = [row.label == content.labels[1] for row in rows]
+    clusters = [row.cluster for row in rows]
+    points, temperatures = dict(content.operating_points), dict(content.temperatures)
+    for precision in content.precisions:
+        answers = _answers(draft, precision, rows, f"operating point {precision}")
+        scores = [answer.prediction.score for answer in answers]
+        # The gate's point decides as fp32 does; without a gate each precision has its own.
+        point = content.accuracy.get(precision, {}).get("operating_point") or youden_point(scores, positive)
+        temperature = proven_temperature(scores, positive, clusters)
+        points[precision] = point if temperature is None else float(apply_temperature(point, temperature))
+        temperatures[precision] = temperature
+    return replace(content, operating_points=points, temperatures=temperatures)
 
 
 def _write_reference(bundle: Bundle, recipe: Recipe, rows: Sequence[Row], out: Path) -> None:

@@ -21,7 +21,7 @@ from export.graph import OPSET
 class BundleContent:
     """All that stands in manifest.json besides the digests.
 
-    operating_points, temperatures: per precision, None until a site calibrates. metrics: figures per split.
+    operating_points, temperatures: per precision, None where there is none. metrics: figures per split.
     training: what made the weights, enough to repeat it. accuracy: the gate's outcome per precision, once it was run.
     """
 
@@ -34,6 +34,7 @@ class BundleContent:
     preprocessing: Preprocessing
     precisions: tuple[str, ...]
     operating_points: dict[str, float | None]
+    temperatures: dict[str, float | None]
     lung_limits: LungLimits
     metrics: dict[str, Any]
     training: dict[str, Any]
@@ -61,7 +62,7 @@ def write_manifest(folder: Path, content: BundleContent) -> str:
         "preprocessing_digest": content.preprocessing.digest,
         "precisions": list(content.precisions),
         "operating_points": content.operating_points,
-        "temperatures": dict.fromkeys(content.precisions),
+        "temperatures": content.temperatures,
         "gates": {"lung_fraction": asdict(content.lung_limits)},
         "metrics": content.metrics,
         "intended_use": INTENDED_USE,
@@ -98,6 +99,7 @@ def read_content(folder: Path) -> BundleContent:
         preprocessing=Preprocessing(**listed["preprocessing"]),
         precisions=tuple(listed["precisions"]),
         operating_points=listed["operating_points"],
+        temperatures=listed["temperatures"],
         lung_limits=LungLimits(**listed["gates"]["lung_fraction"]),
         metrics=listed["metrics"],
         training=listed["training"],

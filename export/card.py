@@ -3,12 +3,10 @@
 The first line is the figure that matters most to whoever would trust a score: another source, and whether it is chance.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from edge.values import INTENDED_USE
 from export.bundle_writer import BundleContent
-from export.recipes import RECIPES
 from training.statistics import RESAMPLES
 
 EXTERNAL = "test_eurorad"  # the split from a source that was never trained on, with both labels from it
@@ -23,9 +21,8 @@ _MEANING = {
 
 def render_card(content: BundleContent, metrics: dict[str, Any], training: dict[str, Any]) -> str:
     """The whole card in Markdown."""
-    recipe = RECIPES[content.name]
     parts = [
-        first_line(metrics),
+        first_line(content.role, metrics),
         "",
         f"# Model card: {content.name}",
         "",
@@ -34,17 +31,16 @@ def render_card(content: BundleContent, metrics: dict[str, Any], training: dict[
         _calibration(content),
         "",
         "## Figures",
-        f"Measured by the box's own pipeline, precision {recipe.default_precision}; what its gates refuse is counted "
-        f"and left out. AUC with a 95% interval from {RESAMPLES:,} bootstrap samples over patients, or over groups of "
-        "patients where the manifest names them; sensitivity and specificity at the point named, with Wilson's 95% "
-        "interval.",
+        f"Measured by the box's own pipeline, precision {training['default_precision']}; what its gates refuse is "
+        f"counted and left out. AUC with a 95% interval from {RESAMPLES:,} bootstrap samples over patients, or over "
+        "groups of patients where the manifest names them; sensitivity and specificity at the point named, with "
+        "Wilson's 95% interval.",
         "",
         *_figures(metrics),
         "",
         *_separated(metrics),
         *_shortcuts(metrics),
-        *_lungs(training["lung_dice"]),
-        "",
+        *_lungs(training.get("lung_dice", {})),
         *_accuracy(content.accuracy),
         "",
         *_training(training),
@@ -54,18 +50,18 @@ def render_card(content: BundleContent, metrics: dict[str, Any], training: dict[
         "a radiograph instead of the disease; compare with the shortcut baselines before believing any figure.",
         "",
         "## Licence and credits",
-        f"Weights and reference embeddings: {recipe.licence}.",
-        *(f"- {credit}" for credit in recipe.credits),
+        f"Weights and reference embeddings: {training['licence']}.",
+        *(f"- {credit}" for credit in training["credits"]),
     ]
     return "\n".join(parts) + "\n"
 
 
-def first_line(metrics: dict[str, Any]) -> str:
-    if EXTERNAL not in metrics:
-        figures = metrics["test"]
-        return (
-            f"**Phantoms only: AUC {_auc(figures)} on held-out synthetic radiographs; it knows nothing of patients.**"
-        )
+def first_line(role: str, metrics: dict[str, Any]) -> str:
+    if role == "phantom":
+        told = f"AUC {_auc(metrics['test'])} on held-out synthetic radiographs"
+        return f"**Phantoms only: {told}; it knows nothing of patients.**"
+    if role == "site":
+        return _of_its_site(metrics)
     figures = metrics[EXTERNAL]
     counts = f"{figures['n_covid']} COVID-19, {figures['n_other']} other"
     if "auc" not in figures or figures["auc_low"] <= 0.5 <= figures["auc_high"]:
@@ -73,6 +69,15 @@ def first_line(metrics: dict[str, Any]) -> str:
     else:
         verdict = "on one small set; no ground to use its scores for any patient"
     return f"**On a source it never saw (Eurorad: {counts}) the AUC is {_auc(figures)}: {verdict}.**"
+
+
+def _of_its_site(metrics: dict[str, Any]) -> str:
+    measured = [(split, figures) for split, figures in metrics.items() if "auc" in figures]
+    if not measured:
+        return "**Nobody has measured its scores on radiographs that it was not trained on. Do not use them.**"
+    split, figures = measured[0]
+    counts = f"{figures['n_covid']} COVID-19, {figures['n_other']} other"
+    return f"**On {split} ({counts}) the AUC is {_auc(figures)}; of other hospitals this says nothing.**"
 
 
 def _auc(figures: dict[str, Any]) -> str:
@@ -85,7 +90,12 @@ def _calibration(content: BundleContent) -> str:
     points = {precision: point for precision, point in content.operating_points.items() if point is not None}
     if not points:
         return "Not calibrated: results carry a score and no verdict, until a site calibrates or brings its own bundle."
-    return "Operating points: " + ", ".join(f"{point:.3f} ({precision})" for precision, point in points.items()) + "."
+    told = "Operating points: " + ", ".join(f"{point:.3f} ({precision})" for precision, point in points.items()) + "."
+    scaled = {precision: found for precision, found in content.temperatures.items() if found is not None}
+    if not scaled:
+        return f"{told} The scores are not calibrated: read them as above or below the point, not as probabilities."
+    temperatures = ", ".join(f"{found:.2f} ({precision})" for precision, found in scaled.items())
+    return f"{told} The scores are calibrated by temperatures: {temperatures}."
 
 
 def _figures(metrics: dict[str, Any]) -> list[str]:
@@ -140,6 +150,8 @@ def _shortcuts(metrics: dict[str, Any]) -> list[str]:
 
 
 def _lungs(dice: dict[str, Any]) -> list[str]:
+    if not dice:
+        return []
     return [
         "Dice of the lung mask against the masks given (two annotators of real radiographs agree at 0.951):",
         "",
@@ -150,6 +162,7 @@ def _lungs(dice: dict[str, Any]) -> list[str]:
             f"| {figures['n_radiographs']} | {figures['n_refused']} |"
             for split, figures in dice.items()
         ),
+        "",
     ]
 
 
@@ -160,11 +173,12 @@ def _accuracy(accuracy: dict[str, dict[str, Any]]) -> list[str]:
         if precision == "fp32":
             continue
         verdict = "the accuracy gate holds" if found["passed"] else f"the gate fails: {'; '.join(found['failures'])}"
+        judged = "" if found["decisions_judged"] else "; counted, not judged"
         lines.append(
             f"{precision} against fp32 on {found['radiographs']} radiographs: {verdict}. {found['flipped']} decisions "
-            f"flip (at most {found['flipped_upper']:.2%} by the 95% bound), AUC {found['auc_fp32']:.3f} before, "
-            f"{found['auc']:.3f} after, {found['recall']:.3f} of the 4 nearest cases stay; score change at most "
-            f"{found['score_change_max']:.3f}, mean {found['score_change_mean']:.4f}; embedding cosine at least "
+            f"flip (at most {found['flipped_upper']:.2%} by the 95% bound{judged}), AUC {found['auc_fp32']:.3f} "
+            f"before, {found['auc']:.3f} after, {found['recall']:.3f} of the 4 nearest cases stay; score change at "
+            f"most {found['score_change_max']:.3f}, mean {found['score_change_mean']:.4f}; embedding cosine at least "
             f"{found['embedding_cosine_min']:.3f}; mask Dice at least {found['lung_dice_min']:.3f}."
         )
     return lines or ["No precision went through the accuracy gate."]
@@ -182,8 +196,5 @@ def _training(training: dict[str, Any]) -> list[str]:
         lines.append(f"- pretraining, held-out patients of its one source ({labels}): AUC {_auc(figures)}.")
     gate = training["gate"]
     lines.append(f"- lung gate: {gate['refused']} of {gate['radiographs']} frontal train and val radiographs refused.")
-    return [*lines, "", "```", *_commands(training["commands"]), "```"]
-
-
-def _commands(commands: Sequence[str]) -> list[str]:
-    return [command for command in commands if command.strip()]
+    commands = [command for command in training.get("commands", ()) if command.strip()]
+    return [*lines, "", "```", *commands, "```"] if commands else lines

@@ -1,14 +1,17 @@
-"""What the two packaged bundles are: their role, framing and precisions, and whom their weights owe credit."""
+"""What a bundle is to be: role, framing, precisions, and whom its weights owe credit. The two packaged ones by name."""
 
 from dataclasses import dataclass
+from typing import Any
+
+from edge.phantom import LABELS
 
 
 @dataclass(frozen=True)
 class Recipe:
     """default_precision: what the box runs unless told; reference embeddings come from it.
 
-    calibrated: whether operating points are set, by Youden's index on validation rows.
-    references: reference cases drawn from the train rows, 0 for all.
+    decides: whether operating points are set, by Youden's index on validation rows, and temperatures where those rows
+    prove them. references: reference cases drawn from the train rows, 0 for all.
     """
 
     name: str
@@ -16,10 +19,28 @@ class Recipe:
     framing: str
     precisions: tuple[str, ...]
     default_precision: str
-    calibrated: bool
+    decides: bool
     references: int
     licence: str
     credits: tuple[str, ...]
+    labels: tuple[str, str] = LABELS  # negative, positive
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What the model card says of it, as it stands in a manifest's `training`."""
+        return {"default_precision": self.default_precision, "licence": self.licence, "credits": list(self.credits)}
+
+
+def site_recipe(
+    name: str, framing: str, precisions: tuple[str, ...], *, labels: tuple[str, str], licence: str,
+    credits: tuple[str, ...],
+) -> Recipe:  # fmt: skip
+    """A hospital's own bundle, of its own radiographs. precisions: those that passed the accuracy gate."""
+    default = next(precision for precision in ("int8", "fp32", "fp16") if precision in precisions)
+    return Recipe(
+        name, "site", framing, precisions, default, decides=True, references=0, licence=licence, credits=credits,
+        labels=labels,
+    )  # fmt: skip
 
 
 PHANTOM = Recipe(
@@ -28,7 +49,7 @@ PHANTOM = Recipe(
     framing="pad",
     precisions=("fp32", "int8"),
     default_precision="int8",
-    calibrated=True,
+    decides=True,
     references=64,
     licence="Apache-2.0",
     credits=("Every radiograph behind it was drawn by edge/phantom.py; no patient is behind any of them.",),
@@ -39,7 +60,7 @@ RESEARCH = Recipe(
     framing="stretch",  # padding would show the network the aspect ratio, a shortcut to the source
     precisions=("int8",),
     default_precision="int8",
-    calibrated=False,
+    decides=False,
     references=0,
     licence="CC BY-NC-SA 4.0",
     credits=(

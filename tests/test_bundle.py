@@ -70,6 +70,8 @@ def test_a_good_bundle_opens(folder: Path) -> None:
         ({"preprocessing": {"side": 1024, "colour": True}}, "is incomplete or damaged"),
         ({"files": ["model.fp32.onnx"]}, "is incomplete or damaged"),
         ({"temperatures": None}, "is incomplete or damaged"),
+        ({"temperatures": {"fp32": 0.0}}, "a temperature must be within 0.05 and 20.0; it is 0.0"),
+        ({"temperatures": {"fp32": "warm"}}, "is incomplete or damaged"),
         ({"precisions": []}, r"is incomplete or damaged \(precisions are \[\]\)"),
         ({"precisions": ["auto"]}, "is incomplete or damaged"),
         ({"precisions": ["int8"]}, r"is incomplete or damaged .*model\.int8\.onnx"),

@@ -17,7 +17,7 @@ MAY_IMPORT = {
 }
 # From the bottom up; a module imports only from lower layers, or from its own.
 LAYERS = (
-    {"values", "errors", "formats", "config", "signature", "options", "durable"},
+    {"values", "errors", "formats", "config", "signature", "options", "durable", "temperature", "lazy_commands"},
     {"grey", "pixel_data", "header", "dicom", "read", "preprocess", "phantom", "snapshot", "log"},
     {"wire", "worker", "decoder", "seal", "external_data", "bundle"},
     {"engines", "quality", "similarity", "known_answer"},

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge.temperature import TEMPERATURES, apply_temperature, logit, sigmoid
 from training.statistics import (
     RESAMPLES,
     Interval,
@@ -20,7 +21,8 @@ from training.statistics import (
     youden_point,
 )
 
-TEMPERATURES = (0.05, 20.0)
+PROVEN_BY = 300  # radiographs
+MOST_ERROR = 0.03  # expected calibration error, by the upper end of its interval
 _NEAREST_TO_CERTAIN = 1e-7  # a score of exactly 0 or 1 that is wrong would have an infinite loss
 
 
@@ -73,12 +75,12 @@ def fit_temperature(scores: ArrayLike, positive: ArrayLike) -> float:
     """
     values, flags = labelled(_probabilities(scores), positive)
     need_both_labels(flags)
-    logits = _logit(np.clip(values, _NEAREST_TO_CERTAIN, 1 - _NEAREST_TO_CERTAIN))
+    logits = logit(np.clip(values, _NEAREST_TO_CERTAIN, 1 - _NEAREST_TO_CERTAIN))
     if not logits.any():
         return 1.0
 
     def slope(temperature: float) -> float:  # of the loss by 1/T, in which it is convex
-        return float((_sigmoid(logits / temperature) - flags) @ logits)
+        return float((sigmoid(logits / temperature) - flags) @ logits)
 
     low, high = TEMPERATURES
     for _ in range(60):
@@ -87,11 +89,26 @@ def fit_temperature(scores: ArrayLike, positive: ArrayLike) -> float:
     return float(np.sqrt(low * high))
 
 
-def apply_temperature(scores: ArrayLike, temperature: float) -> NDArray[np.float64]:
-    """Probabilities with their logits divided by the temperature: their order stays, above 1 they move towards 0.5."""
-    if not 0 < temperature < np.inf:
-        raise ValueError(f"a temperature must be above 0; it is {temperature}")
-    return _sigmoid(_logit(_probabilities(scores)) / temperature)
+def proven_temperature(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike) -> float | None:
+    """The temperature of these scores, where the expected calibration error is at most 0.03 by its upper bound; else
+    None: a number that may mislead is better not shown as a probability.
+
+    The error is of radiographs scaled by the temperature of the other half of the clusters, on at least 300 radiographs
+    of both labels. A temperature at the bounds tells of labels that the scores separate, not of the scores.
+    """
+    values, flags = labelled(_probabilities(scores), positive)
+    same_length(scores=values, clusters=clusters)
+    if len(values) < PROVEN_BY or len({*flags.tolist()}) < 2:
+        return None
+    halves = np.unique(np.asarray(clusters), return_inverse=True)[1] % 2 == 0
+    if any(len({*flags[half].tolist()}) < 2 for half in (halves, ~halves)):
+        return None
+    scaled = np.empty(len(values))
+    for half in (halves, ~halves):
+        scaled[half] = apply_temperature(values[half], fit_temperature(values[~half], flags[~half]))
+    temperature = fit_temperature(values, flags)
+    within = TEMPERATURES[0] * 1.01 < temperature < TEMPERATURES[1] / 1.01
+    return temperature if within and reliability(scaled, flags, clusters).ece.high <= MOST_ERROR else None
 
 
 def operating_point(scores: ArrayLike, positive: ArrayLike, rule: str) -> float:
@@ -134,12 +151,3 @@ def _probabilities(scores: ArrayLike) -> NDArray[np.float64]:
     if ((values < 0) | (values > 1)).any():
         raise ValueError(f"scores must be probabilities in 0..1; they reach {values.min()} to {values.max()}")
     return values
-
-
-def _logit(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore"):  # 0 and 1 are infinitely far, and stay where they are
-        return np.log(scores) - np.log1p(-scores)
-
-
-def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.exp(-np.logaddexp(0, -logits))  # exact for the smallest scores too

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import EngineError
+from edge.temperature import apply_temperature
 from edge.values import MODEL_INPUT_SIDE, EngineIdentity, ModelInput, Prediction
 
 MAX_BATCH = 8
@@ -30,10 +31,15 @@ class Outputs:
 class Engine(ABC):
     """A compiled network of one bundle. Not thread-safe: one thread owns it."""
 
-    def __init__(self, identity: EngineIdentity, *, members: tuple[str, ...], preprocessing_digest: str) -> None:
+    def __init__(
+        self, identity: EngineIdentity, *, members: tuple[str, ...], preprocessing_digest: str,
+        temperature: float | None = None,
+    ) -> None:  # fmt: skip
+        """temperature: what the bundle sets for this precision; predictions are calibrated by it, outputs are not."""
         self.identity = identity
         self.members = members
         self.preprocessing_digest = preprocessing_digest
+        self.temperature = temperature
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run a batch, float32 [N, 1, 1024, 1024] with N of 1 to 8.
@@ -87,8 +93,10 @@ def predict(engine: Engine, inputs: Sequence[ModelInput]) -> list[Prediction]:
 
 
 def _prediction(engine: Engine, outputs: Outputs, row: int) -> Prediction:
+    score = float(outputs.score[row])
     return Prediction(
-        score=float(outputs.score[row]),
+        score=score if engine.temperature is None else float(apply_temperature(score, engine.temperature)),
+        calibrated=engine.temperature is not None,
         members=dict(zip(engine.members, map(float, outputs.member_scores[row]), strict=True)),
         embedding=outputs.embedding[row].copy(),
         lung_mask=outputs.lung_mask[row, 0].copy(),

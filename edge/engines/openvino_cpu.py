@@ -19,7 +19,10 @@ class OpenVINOEngine(Engine):
     def __init__(self, bundle: Bundle, precision: str) -> None:
         identity = EngineIdentity(bundle.id, "openvino", precision, openvino.__version__)
         manifest = bundle.manifest
-        super().__init__(identity, members=manifest.members, preprocessing_digest=manifest.preprocessing_digest)
+        super().__init__(
+            identity, members=manifest.members, preprocessing_digest=manifest.preprocessing_digest,
+            temperature=manifest.temperatures.get(precision),
+        )  # fmt: skip
         try:
             core = openvino.Core()
             model = core.read_model(model=bundle.model_bytes(precision), weights=b"")

@@ -23,6 +23,7 @@ from edge.engines.base import (
 )
 from edge.engines.cuda import Cuda, Memory, Pinned
 from edge.engines.flavours import Flavour, open_log
+from edge.engines.plans import ONNX
 from edge.errors import EngineError, OutOfMemory
 from edge.values import EngineIdentity
 
@@ -37,10 +38,16 @@ class TensorRTEngine(Engine):
     Raises EngineError when the plan does not load, or the GPU has too little memory for a single radiograph.
     """
 
-    def __init__(self, bundle: Bundle, precision: str, plan: bytes, *, flavour: Flavour, cuda: Cuda) -> None:
+    def __init__(
+        self, bundle: Bundle, precision: str, plan: bytes, *, flavour: Flavour, cuda: Cuda, compiler: str = ONNX
+    ) -> None:
         manifest = bundle.manifest
-        identity = EngineIdentity(bundle.id, "tensorrt", precision, f"{flavour.name} {flavour.version}")
-        super().__init__(identity, members=manifest.members, preprocessing_digest=manifest.preprocessing_digest)
+        version = f"{flavour.name} {flavour.version}{'' if compiler == ONNX else f' ({compiler})'}"
+        identity = EngineIdentity(bundle.id, "tensorrt", precision, version)
+        super().__init__(
+            identity, members=manifest.members, preprocessing_digest=manifest.preprocessing_digest,
+            temperature=manifest.temperatures.get(precision),
+        )  # fmt: skip
         self._cuda: Cuda | None = cuda
         self._network: _Network | None = None
         self._lanes: list[_Lane] = []

@@ -26,7 +26,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "detail": report.detail,
         "warnings": list(report.warnings),
         "score": prediction.score if prediction else None,
-        "calibrated": False,
+        "calibrated": prediction is not None and prediction.calibrated,
         "positive": report.positive,
         "operating_point": report.operating_point,
         "members": prediction.members if prediction else {},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from calib.gate import Asked, Labels, Limits, judge, recall, same_decisions, upper_bound
+from calib.gate import Asked, Labels, Limits, judge, recall, same_decisions, table, upper_bound
 from edge.engines.base import Outputs
 from edge.errors import UsageError
 
@@ -59,6 +59,17 @@ def test_decisions_that_flip_fail_by_their_upper_bound(flips: int, passed: bool)
     outcome = judge(FP32, with_scores(moved), LABELS, limits=Limits(auc_loss=1.0))
     assert (outcome.flipped, outcome.passed) == (flips, passed)
     assert passed or f"{flips} of 400 decisions flip" in outcome.failures[0]
+
+
+def test_without_an_operating_point_flips_are_counted_and_not_judged() -> None:
+    moved = SCORES.copy()
+    moved[np.flatnonzero(~POSITIVE)[-9:]] = judge(FP32, FP32, LABELS).operating_point + 0.001
+    outcome = judge(FP32, with_scores(moved), LABELS, limits=Limits(flipped=None))
+    assert (outcome.flipped, outcome.passed, outcome.decisions_judged) == (9, True, False)
+    assert "counted, not judged" in table({"int8": outcome})
+    judged = judge(FP32, with_scores(moved), LABELS)
+    assert judged.decisions_judged and not judged.passed
+    assert "counted, not judged" not in table({"int8": judged})
 
 
 def test_auc_that_falls_fails() -> None:

@@ -74,6 +74,25 @@ def test_shapes_and_ranges(engine: Engine, count: int) -> None:
         assert values.max() <= 1
 
 
+@pytest.mark.parametrize("backend", ["openvino", "tensorrt on a fake GPU"])
+def test_predictions_are_scaled_by_the_temperature_of_the_bundle_and_outputs_are_not(
+    tmp_path: Path, backend: str
+) -> None:
+    scaled = write_tiny_bundle(tmp_path / "scaled")
+    write_manifest(scaled, temperatures={"fp32": 2.0})
+    engine = OPENED[backend](read_bundle(scaled))
+    pixels = batch(1) / 4
+    raw = float(engine.infer(pixels).score[0])
+    (prediction,) = predict(
+        engine, [ModelInput(pixels[0], Crop(0, 0, 10, 10, 0, 0, SIDE, SIDE), engine.preprocessing_digest)]
+    )
+    engine.close()
+    assert abs(raw - 0.5) > 0.01
+    expected = raw**0.5 / (raw**0.5 + (1 - raw) ** 0.5)
+    assert (prediction.score, prediction.calibrated) == (pytest.approx(expected), True)
+    assert set(prediction.members.values()) == {raw}
+
+
 def test_a_batch_answers_as_its_parts_do_in_order(engine: Engine) -> None:
     together = engine.infer(batch(3))
     for row in range(3):

@@ -16,7 +16,9 @@ from click.testing import CliRunner, Result
 from calib.cli import calibrate
 from edge.bundle import Bundle, open_bundle, read_bundle
 from edge.errors import UsageError
+from edge.temperature import apply_temperature
 from edge.values import case_id_of
+from export import assemble as assembling
 from export.assemble import GATE_MARGIN, spread
 from export.bundle_cli import assemble_command, finish_command
 from export.card import first_line
@@ -163,7 +165,7 @@ def test_the_card_states_what_was_measured(work: Work, bundle: Bundle) -> None:
     card = bundle.files["MODEL_CARD.md"].decode()
     metrics = json.loads((work.folder / "metrics.json").read_text())
     assert bundle.manifest.metrics == metrics
-    assert card.splitlines()[0] == first_line(metrics)
+    assert card.splitlines()[0] == first_line("phantom", metrics)
     figures = metrics["test"]
     assert figures["n_covid"] + figures["n_other"] + figures["n_refused"] == 4
     dice = json.loads((work.folder / "lungs.json").read_text())["test"]
@@ -270,6 +272,55 @@ def test_a_precision_that_failed_the_gate_is_not_assembled(work: Work, tmp_path:
     asked = ["--recipe", "phantom", *work.weights, *into]
     refused = CliRunner().invoke(assemble_command, [str(argument) for argument in asked])
     assert "accuracy gate" in str(refused.exception)
+
+
+def test_a_site_makes_its_own_bundle_of_what_passed_the_gate(work: Work, tmp_path: Path) -> None:
+    outcomes = json.loads((work.folder / "accuracy.json").read_text())
+    outcomes["fp16"] |= {"passed": True, "failures": [], "operating_point": 0.625}
+    graphs = copytree(work.folder / "graphs", tmp_path / "graphs")
+    into = ("--graphs", graphs, *work.weights, "--manifest", work.manifest, "--out", tmp_path / "bundle")
+    assert "no outcome of the accuracy gate" in told(assemble_command, "--name", "ward-3", *into)
+    (graphs / "accuracy.json").write_text(json.dumps(outcomes))
+    for wrong in ("research", "Ward 3", "../ward"):
+        refused = CliRunner().invoke(assemble_command, [str(one) for one in ("--name", wrong, *into)])
+        assert refused.exit_code == 2 and "needs a --name" in refused.output
+    made = CliRunner().invoke(assemble_command, [str(one) for one in ("--name", "ward-3", *into)])
+    assert "int8 is left out: 4 radiographs prove nothing" in made.stderr
+    opened = open_bundle(str(tmp_path / "bundle"))
+    manifest = opened.manifest
+    assert (manifest.name, manifest.role, manifest.precisions) == ("ward-3", "site", ("fp32", "fp16"))
+    assert manifest.operating_points == {"fp32": outcomes["fp32"]["operating_point"], "fp16": 0.625}
+    assert manifest.temperatures == {"fp32": None, "fp16": None}  # four val rows prove none
+    run(finish_command, tmp_path / "bundle")
+    assert open_bundle(str(tmp_path / "bundle")).files["MODEL_CARD.md"].startswith(b"**Nobody has measured")
+
+
+def test_a_bundle_that_decides_needs_a_gate_that_judged_decisions(work: Work, tmp_path: Path) -> None:
+    outcomes = json.loads((work.folder / "accuracy.json").read_text())
+    for outcome in outcomes.values():
+        outcome |= {"passed": True, "failures": [], "decisions_judged": False}
+    graphs = copytree(work.folder / "graphs", tmp_path / "graphs")
+    (graphs / "accuracy.json").write_text(json.dumps(outcomes))
+    into = ("--graphs", graphs, "--manifest", work.manifest, "--out", tmp_path / "bundle")
+    assert "again without --undecided" in told(assemble_command, "--recipe", "phantom", *work.weights, *into)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_temperature_scales_scores_references_and_operating_point_alike(
+    work: Work, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four val rows prove none, so that the proof is left out here."""
+    monkeypatch.setattr(assembling, "proven_temperature", lambda *asked: 2.0)
+    into = ("--graphs", work.folder / "graphs", "--manifest", work.manifest, "--out", tmp_path / "bundle")
+    run(assemble_command, "--recipe", "phantom", *work.weights, *into)
+    scaled = open_bundle(str(tmp_path / "bundle"))
+    assert scaled.manifest.temperatures == {"fp32": 2.0, "int8": 2.0}
+    for precision, point in bundle.manifest.operating_points.items():
+        assert scaled.manifest.operating_points[precision] == pytest.approx(float(apply_temperature(point, 2.0)))
+    np.testing.assert_allclose(scaled.reference().scores, apply_temperature(bundle.reference().scores, 2.0), atol=1e-6)
+    for before, after in zip(bundle.golden_cases(), scaled.golden_cases(), strict=True):
+        expected = float(apply_temperature(before.expected["int8"]["score"], 2.0))
+        assert after.expected["int8"]["score"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_gate_needs_val_rows_of_both_labels(work: Work) -> None:

@@ -10,7 +10,7 @@ from edge.bundle import LungLimits
 from edge.imaging.preprocess import Preprocessing
 from export.bundle_writer import BundleContent
 from export.card import first_line, render_card
-from export.recipes import RESEARCH
+from export.recipes import RESEARCH, site_recipe
 from training.manifest import read_manifest
 
 CONTENT = BundleContent(
@@ -23,6 +23,7 @@ CONTENT = BundleContent(
     preprocessing=Preprocessing(framing="stretch"),
     precisions=("int8",),
     operating_points={"int8": None},
+    temperatures={"int8": None},
     lung_limits=LungLimits(0.1, 0.6, 0.03),
     metrics={},
     training={},
@@ -31,12 +32,13 @@ RECORD = {"rows": {"train": 70, "val": 22}, "manifest": "lungs.csv", "preset": "
 OUTCOME: dict[str, Any] = {
     "passed": True, "failures": [], "radiographs": 322, "flipped": 0, "flipped_upper": 0.0093, "auc": 0.6,
     "auc_fp32": 0.7, "recall": 0.97, "score_change_max": 0.1, "score_change_mean": 0.1, "embedding_cosine_min": 0.9,
-    "lung_dice_min": 0.9,
+    "lung_dice_min": 0.9, "decisions_judged": True,
 }  # fmt: skip
 TRAINING: dict[str, Any] = {
     "lungs": RECORD,
     "members": {"resnet34": RECORD},
     "gate": {"refused": 0, "radiographs": 9},
+    **RESEARCH.terms,
     "commands": ["make it"],
     "lung_dice": {"test": {"median": 0.9, "tenth_percentile": 0.8, "n": 38, "n_radiographs": 25, "n_refused": 2}},
 }
@@ -89,10 +91,31 @@ def test_the_card_says_how_each_precision_did_at_the_gate() -> None:
     assert "fp32 against fp32" not in card
 
 
+def test_flips_that_were_only_counted_are_told_as_such() -> None:
+    assert "not judged" not in card_of(figures(0.7, 0.5, 0.9), int8=OUTCOME)
+    card = card_of(figures(0.7, 0.5, 0.9), int8={**OUTCOME, "flipped": 5, "decisions_judged": False})
+    assert "5 decisions flip (at most 0.93% by the 95% bound; counted, not judged)" in card
+
+
+def test_a_sites_card_speaks_of_its_own_radiographs_and_needs_no_masks_and_no_commands() -> None:
+    site = replace(CONTENT, name="ward-3", role="site", operating_points={"int8": 0.4})
+    bare = {name: TRAINING[name] for name in ("lungs", "members", "gate")}
+    terms = site_recipe(
+        "ward-3", "pad", ("int8",), labels=("other", "covid"), licence="ours", credits=("Ward 3",)
+    ).terms
+    assert render_card(site, {}, {**bare, **terms}).startswith("**Nobody has measured its scores")
+    card = render_card(site, {"test": figures(0.7, 0.5, 0.9)}, {**bare, **terms})
+    assert card.startswith("**On test (5 COVID-19, 4 other) the AUC is 0.70 (95% interval 0.50 to 0.90); of other")
+    assert "Operating points: 0.400 (int8). The scores are not calibrated" in card
+    assert "- Ward 3" in card and "embeddings: ours." in card and "```" not in card and "Dice" not in card
+    scaled = render_card(replace(site, temperatures={"int8": 1.5}), {}, {**bare, **terms})
+    assert "The scores are calibrated by temperatures: 1.50 (int8)." in scaled
+
+
 def test_a_split_of_one_label_has_no_auc_and_says_so() -> None:
     internal = {name: value for name, value in figures(0.7, 0.5, 0.9).items() if not name.startswith("auc")}
     assert "| not known, of one label only |" in card_of(internal)
-    told = first_line({"test_eurorad": internal})
+    told = first_line("demonstration", {"test_eurorad": internal})
     assert "not known, of one label only: not distinguishable from chance" in told
 
 

@@ -26,13 +26,13 @@ def test_it_is_what_its_recipe_says(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert (manifest.role, manifest.precisions) == (recipe.role, recipe.precisions)
     assert manifest.preprocessing.framing == recipe.framing
-    assert all((point is not None) == recipe.calibrated for point in manifest.operating_points.values())
+    assert all((point is not None) == recipe.decides for point in manifest.operating_points.values())
     assert sum(len(content) for content in bundle.files.values()) < 30e6
 
 
 def test_the_card_opens_with_the_figure_that_matters_and_names_the_licence(bundle: Bundle) -> None:
     card = bundle.files["MODEL_CARD.md"].decode()
-    assert card.splitlines()[0] == first_line(bundle.manifest.metrics)
+    assert card.splitlines()[0] == first_line(bundle.manifest.role, bundle.manifest.metrics)
     assert RECIPES[bundle.manifest.name].licence in card
 
 

@@ -39,6 +39,13 @@ def test_a_scored_report() -> None:
     assert report_json(scored(1)) == SCORED
 
 
+def test_a_score_scaled_by_a_temperature_says_so() -> None:
+    report = scored(1)
+    assert report.prediction is not None
+    scaled = replace(report, prediction=replace(report.prediction, calibrated=True))
+    assert report_json(scaled) == {**SCORED, "calibrated": True}
+
+
 def test_it_is_json_and_comes_back_the_same() -> None:
     assert json.loads(encode(scored(1))) == SCORED
     assert encode(scored(1)).endswith("}\n")

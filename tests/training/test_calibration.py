@@ -6,7 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from training.calibration import TEMPERATURES, apply_temperature, fit_temperature, operating_point, reliability
+from edge.temperature import TEMPERATURES, apply_temperature
+from training.calibration import fit_temperature, operating_point, proven_temperature, reliability
 from training.statistics import auc, youden_point
 
 PROBABILITIES = st.floats(0, 1)
@@ -111,6 +112,30 @@ def test_temperature_worked_out_by_hand() -> None:
     assert certain == pytest.approx(2, abs=0.05)
 
 
+def drawn(count: int, *, overconfident: float, seed: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores mostly near 0 and 1, labels drawn from the logits divided by `overconfident`, and a patient each."""
+    random = np.random.default_rng(seed)
+    logits = random.choice([-9.0, 9.0], count) + random.normal(0, 0.5, count)
+    positive = random.random(count) < 1 / (1 + np.exp(-logits / overconfident))
+    return 1 / (1 + np.exp(-logits)), positive, np.arange(count)
+
+
+def test_a_temperature_is_proven_by_many_radiographs_it_was_not_fitted_on() -> None:
+    scores, positive, patients = drawn(3000, overconfident=3)
+    assert proven_temperature(scores, positive, patients) == pytest.approx(3, rel=0.15)
+    # One patient in all: nothing is left that the temperature was not fitted on.
+    assert proven_temperature(scores, positive, np.zeros(3000)) is None
+
+
+def test_no_temperature_without_proof() -> None:
+    scores, positive, patients = drawn(3000, overconfident=3)
+    assert proven_temperature(scores[:299], positive[:299], patients[:299]) is None  # too few
+    assert proven_temperature(scores, np.ones(3000, bool), patients) is None  # one label
+    assert proven_temperature(scores, scores > 0.5, patients) is None  # separated: any small temperature would do
+    wrong = np.where(scores > 0.5, np.arange(3000) % 2 == 0, positive)  # half of what it is sure of is not so
+    assert proven_temperature(scores, wrong, patients) is None
+
+
 def test_temperature_stays_within_its_bounds() -> None:
     assert fit_temperature([0.2, 0.8], [False, True]) == pytest.approx(TEMPERATURES[0])
     assert fit_temperature([0.2, 0.8], [True, False]) == pytest.approx(TEMPERATURES[1])
@@ -140,7 +165,7 @@ def test_temperature_has_an_inverse(score: float, temperature: float) -> None:
 
 @pytest.mark.parametrize("temperature", [0, -1, float("nan"), float("inf")])
 def test_no_such_temperature(temperature: float) -> None:
-    with pytest.raises(ValueError, match="temperature must be above 0"):
+    with pytest.raises(ValueError, match=r"temperature must be within 0\.05 and 20"):
         apply_temperature([0.5], temperature)
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from training.calibration import apply_temperature, fit_temperature, operating_point, reliability
+from edge.temperature import apply_temperature
+from training.calibration import fit_temperature, operating_point, reliability
 from training.measures import measure
 from training.outcome import StudyOutcome
 from training.report.document import Missing, Picture, Table
