@@ -8,27 +8,21 @@ from pathlib import Path
 
 import click
 
-from calib.gate import Limits, Outcome, judge, table
-from calib.gate_set import gate_set
+from calib.gate import GateFailed, Limits, Outcome, judge, table
+from calib.gate_set import gate_set, rows_of
 from calib.quantiser import Quantiser, open_quantiser
 from calib.ranges import CALIBRATORS
 from calib.search import Choice, search
-from calib.selection import MOST, choose
+from calib.selection import MOST, USUAL, choose
 from calib.sensitivity import plot, sensitivities, worst_first
-from edge.errors import EdgeError, UsageError
+from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from edge.values import PRECISIONS
 from training import options
 from training.arrays import readable, standardise
-from training.manifest import read_manifest
-from training.splits import hold_out
 
 FOLDER = "calibration"
 SENSITIVITY_RADIOGRAPHS = 8
-
-
-class GateFailed(EdgeError):
-    """A precision lost more against fp32 than it may."""
 
 
 @click.command(epilog="Example: edge-cxr calibrate --graphs work/graphs --manifest chest.csv")
@@ -36,7 +30,7 @@ class GateFailed(EdgeError):
               help="Folder with model.fp32.onnx (and model.fp16.onnx); model.int8.onnx is written there.")  # fmt: skip
 @click.option("--manifest", "manifests", type=options.FILE, required=True, multiple=True,
               help="Ranges come from train rows, the gate asks about val and gate rows.")  # fmt: skip
-@click.option("--count", type=click.IntRange(1, MOST), default=256, show_default=True,
+@click.option("--count", type=click.IntRange(1, MOST), default=USUAL, show_default=True,
               help="Calibration radiographs from all manifests together, in proportion.")  # fmt: skip
 @click.option("--calibrator", type=click.Choice(CALIBRATORS), default="percentile", show_default=True,
               help="How far a tensor's range reaches.")  # fmt: skip
@@ -62,12 +56,7 @@ def calibrate(
     paths = {precision: graphs / f"model.{precision}.onnx" for precision in PRECISIONS}
     if not paths["fp32"].is_file():
         raise UsageError(f"{graphs} holds no model.fp32.onnx; run: edge-cxr export --out {graphs}")
-    read = [
-        hold_out(
-            read_manifest(manifest, labels=None, permitted_only=permitted_only), shares=options.HELD_OUT, seed=seed
-        )
-        for manifest in manifests
-    ]
+    read = rows_of(manifests, permitted_only=permitted_only, seed=seed)
     calibration = choose([row for rows in read for row in rows], count)
     gate = gate_set(read, calibration, preprocessing, cache, positive=positive)
     _, kept = readable(standardise(calibration.rows, preprocessing, cache))

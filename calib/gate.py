@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from edge.engines.base import Outputs
-from edge.errors import UsageError
+from edge.errors import EdgeError, UsageError
 from export.parity import Parity, compare
 from training.neighbours import vote
 from training.statistics import auc, operating_points, youden_point
 
 CONFIDENCE = 0.95
 NEIGHBOURS = 4
+
+
+class GateFailed(EdgeError):
+    """A precision lost more against fp32 than it may."""
 
 
 @dataclass(frozen=True)

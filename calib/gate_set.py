@@ -11,9 +11,11 @@ from calib.gate import Asked, Labels
 from calib.selection import MOST, CalibrationSet, choose, sha256_of, sha256_of_set
 from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
+from training import options
 from training.arrays import readable, standardise
-from training.manifest import of_split
+from training.manifest import of_split, read_manifest
 from training.row import GATE, Row
+from training.splits import hold_out
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,12 @@ class GateSet:
 
     def ask(self, graph: Path) -> Asked:
         return Asked(ask_graph(graph, self.radiographs, f"gate {graph.name}"), ask_graph(graph, self.cases))
+
+
+def rows_of(manifests: Sequence[Path], *, permitted_only: bool, seed: int) -> list[tuple[Row, ...]]:
+    """The rows of each manifest, splits drawn where it has none."""
+    read = [read_manifest(path, labels=None, permitted_only=permitted_only) for path in manifests]
+    return [hold_out(rows, shares=options.HELD_OUT, seed=seed) for rows in read]
 
 
 def gate_set(

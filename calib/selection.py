@@ -10,7 +10,7 @@ from edge.errors import UsageError
 from training.manifest import of_split
 from training.row import Row
 
-MOST = 512
+MOST, USUAL = 512, 256  # radiographs
 
 
 @dataclass(frozen=True)
