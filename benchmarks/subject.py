@@ -4,7 +4,6 @@ Bundles hold ONNX alone. The torch peers of a bundle run its architectures with 
 answers. The graphs of the ensemble are exported from the very module that its torch peers run.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from export.bundle_writer import read_content
 from export.fused import Fused
 from export.graph import write_graph
 from export.half import in_half
+from export.loose_graphs import bundle_of
 from export.parity import phantom_inputs
 from training.model import Classifier, ClassifierArchitecture, LungArchitecture, LungNet, architecture_of
 
@@ -49,11 +49,8 @@ class Subject:
         return self.folder / f"model.{precision}.onnx"
 
     def bundle(self, precision: str) -> Bundle:
-        """One graph as a bundle for the box's engines; what else stands in it is the phantom bundle's."""
-        content = self.graph(precision).read_bytes()
-        like = open_bundle("phantom")
-        manifest = replace(like.manifest, name=self.name, members=self.names, precisions=(precision,))
-        return Bundle(hashlib.sha256(content).hexdigest(), manifest, {f"model.{precision}.onnx": content})
+        """One graph as a bundle for the box's engines."""
+        return bundle_of(self.folder, (precision,), name=self.name, members=self.names)
 
     def module(self) -> Fused:
         """The torch module, the same weights each time."""

@@ -1,6 +1,6 @@
-"""That an exported graph answers as the trained network does: both asked about phantoms."""
+"""That exported graphs and plans answer as the trained network does: all are asked about the same phantoms."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +8,16 @@ import openvino
 import torch
 from numpy.typing import NDArray
 
+from edge.bundle import Bundle
 from edge.engines.base import INPUT_NAME, OUTPUT_NAMES, Outputs
+from edge.engines.opening import GpuPlace
 from edge.engines.openvino_cpu import COMPILE_OPTIONS
+from edge.engines.tensorrt_gpu import TensorRTEngine
+from edge.errors import BackendUnavailable
 from export.fused import Fused
 from export.parity import Parity, joined
+from export.plan import build_plan
+from training.progress import bar
 
 
 def ask_torch(fused: Fused, inputs: NDArray[np.float32]) -> Outputs:
@@ -29,6 +35,51 @@ def ask_openvino(graph: Path, batches: Iterable[NDArray[np.float32]]) -> Outputs
         request.infer({INPUT_NAME: batch})
         asked.append(Outputs(**{name: np.array(request.get_tensor(name).data) for name in OUTPUT_NAMES}))
     return joined(asked)
+
+
+def ask_graphs(
+    folder: Path,
+    bundle: Bundle,
+    inputs: NDArray[np.float32],
+    find: Callable[[], GpuPlace],
+    *,
+    say: Callable[[str], None],
+) -> Iterator[tuple[str, Outputs]]:
+    """The answers of the bundle's graphs, which lie in `folder`: by OpenVINO, and by TensorRT where there is a GPU.
+
+    say: told once why TensorRT was not asked. Raises EngineError when a plan cannot be built or run.
+    """
+    precisions = bundle.manifest.precisions
+    for precision in bar(precisions, "OpenVINO", total=len(precisions)):
+        # In one batch: it must know more than one.
+        yield f"OpenVINO {precision}", ask_openvino(folder / f"model.{precision}.onnx", [inputs])
+    for precision in bar(precisions, "TensorRT", total=len(precisions)):
+        try:
+            place = find()
+        except BackendUnavailable as missing:
+            say(f"TensorRT was not asked: {missing}")
+            return
+        yield f"TensorRT {precision}", ask_tensorrt(bundle, precision, inputs, place)
+
+
+def ask_tensorrt(bundle: Bundle, precision: str, inputs: NDArray[np.float32], place: GpuPlace) -> Outputs:
+    """Build the plan of the bundle's graph as the box does, and ask its engine. Closes `place`; raises EngineError."""
+    targets = (place.cuda.gpu.compute_capability,) if place.flavour.portable else ()
+    try:
+        plan = build_plan(bundle.model_bytes(precision), place.flavour, precision=precision, targets=targets)
+    except BaseException:
+        place.cuda.close()
+        raise
+    return ask_plan(plan, bundle, precision, inputs, place)
+
+
+def ask_plan(plan: bytes, bundle: Bundle, precision: str, inputs: NDArray[np.float32], place: GpuPlace) -> Outputs:
+    """Ask the box's engine of a plan. Closes `place`; raises EngineError."""
+    engine = TensorRTEngine(bundle, precision, plan, flavour=place.flavour, cuda=place.cuda)
+    try:
+        return engine.infer(inputs)
+    finally:
+        engine.close()
 
 
 def table(found: Sequence[tuple[str, Parity]]) -> str:

@@ -23,7 +23,6 @@ from edge.errors import BackendUnavailable, EngineError, UsageError
 from export.fused import Fused
 from export.half import in_half
 
-FLAVOUR = "torch-tensorrt"
 PRECISIONS = ("fp32", "fp16")
 _INSTALL = "pip install 'torch-tensorrt>=2.14'"
 _NAMES = ("arg_input_binding_names", "output_binding_names")
@@ -43,7 +42,7 @@ def compile_plan(
             f"torch-tensorrt makes {' and '.join(PRECISIONS)} plans, not {precision}; "
             "int8 needs the Q/DQ of the ONNX graph. Run: edge-cxr build --precision int8"
         )
-    compiler = compiler or _installed()
+    compiler = compiler or open_compiler()
     convert = _naming_converter(compiler)
     progress(0.0)
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
@@ -71,9 +70,10 @@ def compile_plan(
     return plan
 
 
-def runtime_flavour() -> str:
+def runtime_flavour(compiler: Any = None) -> str:
     """The flavour of TensorRT that runs what compile_plan makes: the one that torch-tensorrt is built on."""
-    return TENSORRT_RTX if "rtx" in _installed().tensorrt_package_name else TENSORRT
+    compiler = compiler or open_compiler()
+    return TENSORRT_RTX if "rtx" in compiler.tensorrt_package_name else TENSORRT
 
 
 def _exported(fused: Fused) -> torch.export.ExportedProgram:
@@ -83,14 +83,19 @@ def _exported(fused: Fused) -> torch.export.ExportedProgram:
     return torch.export.export(fused.to(device), (example,), dynamic_shapes=({0: batch},))
 
 
-def _installed() -> Any:
-    """The module torch_tensorrt: it needs a GPU even to be imported."""
+def open_compiler() -> Any:
+    """The module torch_tensorrt, able to do what is asked here.
+
+    Raises BackendUnavailable when it is missing or too old, and without a GPU: it needs one even to be imported.
+    """
     if not torch.cuda.is_available():
         raise BackendUnavailable("torch-tensorrt needs an NVIDIA GPU and none is seen; run this on a machine with one")
     try:
-        return importlib.import_module("torch_tensorrt")
+        compiler = importlib.import_module("torch_tensorrt")
     except Exception as fault:  # it raises bare Exceptions where TensorRT is missing
         raise BackendUnavailable(f"torch-tensorrt cannot be loaded ({_first_line(fault)}). Run: {_INSTALL}") from None
+    _naming_converter(compiler)
+    return compiler
 
 
 def _naming_converter(compiler: Any) -> Callable[..., bytes]:

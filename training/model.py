@@ -47,10 +47,10 @@ class ClassifierArchitecture:
     name: str = "resnet34"
     backbone: str = "resnet34"
     channels: tuple[int, ...] = ()
-    stages: int = ALL_STAGES
     side: int = 320  # pixels of the network's input
     lung_channel: bool = True
     lung_crop: bool = False  # whether it sees the box around the lungs alone
+    stages: int = ALL_STAGES
 
 
 def reduce_to(radiographs: Tensor, side: int) -> Tensor:

@@ -1,13 +1,13 @@
 """Which backend and precision answer for a bundle on this machine."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge.bundle import Bundle
 from edge.engines.base import Engine
 from edge.engines.cuda import Cuda, open_cuda
 from edge.engines.flavours import Flavour, installed_flavour
-from edge.engines.plans import NotFound, PlanStore, plan_key
+from edge.engines.plans import COMPILERS, Found, PlanStore, plan_key
 from edge.engines.tensorrt_gpu import TensorRTEngine
 from edge.errors import BackendUnavailable, BundleError, PlanMissing, UsageError
 
@@ -73,18 +73,31 @@ def open_tensorrt(
     chosen = choose_precision(bundle, precision, "tensorrt")
     place = find()
     try:
-        key = plan_key(bundle.model_bytes(chosen), chosen, place.flavour, place.cuda.gpu)
-        found = NotFound("there is no state folder to keep plans in") if plans is None else plans.find(key)
-        if isinstance(found, NotFound):
-            raise PlanMissing(
-                f"no {chosen} plan of bundle {bundle.manifest.name} for {place.cuda.gpu.name} "
-                f"({key.compute_capability}) with {place.flavour.name} {place.flavour.version}: {found.reason}. "
-                f"Run: edge-cxr build --precision {chosen}"
-            )
+        plan, compiler = _plan(bundle, chosen, plans, place)
     except BaseException:
         place.cuda.close()
         raise
-    return TensorRTEngine(bundle, chosen, found.plan, flavour=place.flavour, cuda=place.cuda)
+    return TensorRTEngine(bundle, chosen, plan, flavour=place.flavour, cuda=place.cuda, compiler=compiler)
+
+
+def _plan(bundle: Bundle, precision: str, plans: PlanStore | None, place: GpuPlace) -> tuple[bytes, str]:
+    """The plan to run and its compiler: the box's own by ONNX goes first. Raises PlanMissing."""
+    gpu, flavour = place.cuda.gpu, place.flavour
+    why = "there is no state folder to keep plans in"
+    if plans is not None:
+        key = plan_key(bundle.model_bytes(precision), precision, flavour, gpu)
+        reasons: dict[str, str] = {}
+        for compiler in COMPILERS:
+            found = plans.find(replace(key, compiler=compiler))
+            if isinstance(found, Found):
+                return found.plan, compiler
+            reasons.setdefault(found.reason, compiler)
+        first, *others = reasons.items()
+        why = "; ".join([first[0], *(f"by {compiler} {reason}" for reason, compiler in others)])
+    raise PlanMissing(
+        f"no {precision} plan of bundle {bundle.manifest.name} for {gpu.name} ({gpu.compute_capability}) "
+        f"with {flavour.name} {flavour.version}: {why}. Run: edge-cxr build --precision {precision}"
+    )
 
 
 def choose_precision(bundle: Bundle, asked: str, backend: str = "openvino") -> str:

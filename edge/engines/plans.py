@@ -21,15 +21,20 @@ from edge.engines.flavours import Flavour
 from edge.outputs.durable import write_durably
 from edge.signature import read_signature
 
-PLAN_FORMAT = "edge-cxr/plan/1"  # counted up when plans are built in another way
+PLAN_FORMAT = "edge-cxr/plan/2"  # counted up when plans are built in another way
 BATCHES = (1, 1, MAX_BATCH)  # least, best and most radiographs of the one profile
+ONNX, TORCH_TENSORRT = "onnx", "torch-tensorrt"
+COMPILERS = (ONNX, TORCH_TENSORRT)  # what made a plan from the network, in the order in which the box asks for them
 _HERE = b"hmac-sha256:"
 _MOST_RECORD_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True)
 class PlanKey:
-    """Everything a plan depends on. gpu and driver are empty where a plan runs with any of its compute capability."""
+    """Everything a plan depends on. gpu and driver are empty where a plan runs with any of its compute capability.
+
+    model_sha256: of the bundle's ONNX graph that the plan answers for, also when it was compiled from the torch module.
+    """
 
     model_sha256: str
     precision: str
@@ -38,6 +43,7 @@ class PlanKey:
     gpu: str
     driver: str
     compute_capability: str
+    compiler: str = ONNX
     batches: tuple[int, ...] = BATCHES
     input_shape: tuple[int, ...] = (1, INPUT_SIDE, INPUT_SIDE)
     format: str = PLAN_FORMAT
@@ -47,10 +53,10 @@ class PlanKey:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def serves_as(self, other: "PlanKey") -> bool:
-        """Whether both are for one network on one kind of GPU, so that the newer takes the older's place."""
+        """Whether both are by one compiler, for one network on one kind of GPU: the newer takes the older's place."""
         return all(
             getattr(self, part) == getattr(other, part)
-            for part in ("model_sha256", "precision", "flavour", "compute_capability")
+            for part in ("model_sha256", "precision", "flavour", "compute_capability", "compiler")
         )
 
 
@@ -77,7 +83,7 @@ class _Record:
     built_here: bool
 
 
-def plan_key(model: bytes, precision: str, flavour: Flavour, gpu: Gpu) -> PlanKey:
+def plan_key(model: bytes, precision: str, flavour: Flavour, gpu: Gpu, *, compiler: str = ONNX) -> PlanKey:
     """The key of the plan of an ONNX graph for a GPU."""
     return PlanKey(
         model_sha256=hashlib.sha256(model).hexdigest(),
@@ -87,6 +93,7 @@ def plan_key(model: bytes, precision: str, flavour: Flavour, gpu: Gpu) -> PlanKe
         gpu="" if flavour.portable else gpu.name,
         driver="" if flavour.portable else gpu.driver,
         compute_capability=gpu.compute_capability,
+        compiler=compiler,
     )
 
 
@@ -171,9 +178,9 @@ class PlanStore:
         return False
 
     def _stale(self, key: PlanKey) -> str | None:
-        """How a plan of the same network that is kept differs."""
+        """How a plan of the same network by the same compiler that is kept differs."""
         for _, kept in self._records():
-            if (kept.key.model_sha256, kept.key.precision) == (key.model_sha256, key.precision):
+            if all(getattr(kept.key, part) == getattr(key, part) for part in ("model_sha256", "precision", "compiler")):
                 parts = [part for part in asdict(key) if getattr(kept.key, part) != getattr(key, part)]
                 told = [f"{part} {getattr(kept.key, part)}, not {getattr(key, part)}" for part in parts]
                 return f"the plan kept was built for {'; '.join(told)}"

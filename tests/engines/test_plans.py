@@ -26,7 +26,8 @@ CHANGED = {
     "compute_capability": "sm_90",
     "batches": (1, 4, 8),
     "input_shape": (1, 512, 512),
-    "format": "edge-cxr/plan/2",
+    "compiler": "torch-tensorrt",
+    "format": "edge-cxr/plan/1",
 }
 PLAN = bytes(range(256)) * 100
 
@@ -60,7 +61,7 @@ def test_a_plan_is_stale_when_any_part_of_its_key_changes(store: PlanStore, part
     changed = replace(KEY, **{part: CHANGED[part]})
     assert changed.digest != KEY.digest
     told = reason(store.find(changed))
-    if part not in ("model_sha256", "precision"):
+    if part not in ("model_sha256", "precision", "compiler"):
         assert told == f"the plan kept was built for {part} {getattr(KEY, part)}, not {CHANGED[part]}"
     # Nor under a name that is forged.
     for suffix in (".plan", ".json", ".seal"):
@@ -124,7 +125,8 @@ def test_a_plan_signed_ahead_of_time_is_found_where_its_key_is_trusted(tmp_path:
 
 
 def test_a_newer_plan_takes_the_place_of_the_older_and_of_no_other(store: PlanStore) -> None:
-    others = [replace(KEY, **{part: CHANGED[part]}) for part in ("model_sha256", "precision", "compute_capability")]
+    others_in = ("model_sha256", "precision", "compute_capability", "compiler")
+    others = [replace(KEY, **{part: CHANGED[part]}) for part in others_in]
     newer = replace(KEY, driver="590.1", flavour_version="11.5")
     for key in (KEY, *others, newer):
         store.keep(key, PLAN)

@@ -1,12 +1,11 @@
 """The torch-tensorrt route: what it asks of the compiler is what the box's runtime needs, and its faults are told."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 import torch
+from fake_cuda import PLAN
+from fake_torch_tensorrt import FakeCompiler, FakeDynamo, FakeInput, OldDynamo
 
 from edge.engines.base import INPUT_NAME, OUTPUT_NAMES
 from edge.errors import BackendUnavailable, EngineError, UsageError
@@ -21,49 +20,6 @@ pytestmark = [
 ]
 
 
-@dataclass
-class FakeInput:
-    min_shape: tuple[int, ...]
-    opt_shape: tuple[int, ...]
-    max_shape: tuple[int, ...]
-    dtype: torch.dtype
-    name: str
-
-
-class FakeDynamo:
-    """Keeps what it is asked to convert; fault: what it raises instead of answering."""
-
-    def __init__(self, fault: Exception | None = None) -> None:
-        self.fault = fault
-        self.program: Any = None
-        self.asked: dict[str, Any] = {}
-
-    def convert_exported_program_to_serialized_trt_engine(
-        self, exported_program: Any, *, arg_inputs: Any = None, arg_input_binding_names: Any = None,
-        output_binding_names: Any = None, timing_cache_path: str = "", **others: Any,
-    ) -> bytes:  # fmt: skip
-        if self.fault is not None:
-            raise self.fault
-        assert not others
-        self.program = exported_program
-        self.asked = {"inputs": arg_inputs, "named": arg_input_binding_names, "answers": output_binding_names}
-        return b"a plan"
-
-
-class OldDynamo:
-    """A version that ignores what it does not know, and would name the outputs output0, output1, ..."""
-
-    def convert_exported_program_to_serialized_trt_engine(self, exported_program: Any, **others: Any) -> bytes:
-        return b"a plan with other names"
-
-
-@dataclass
-class FakeCompiler:
-    dynamo: Any = field(default_factory=FakeDynamo)
-    Input: Callable[..., FakeInput] = FakeInput
-    __version__: str = "2.14.0"
-
-
 def types_of_convolutions(program: torch.export.ExportedProgram) -> set[torch.dtype]:
     called = [node for node in program.graph.nodes if "conv2d" in str(node.target)]
     assert called
@@ -74,7 +30,7 @@ def types_of_convolutions(program: torch.export.ExportedProgram) -> set[torch.dt
 def test_names_shapes_and_types_are_those_of_the_other_route(fused: Fused, precision: str) -> None:
     compiler, told = FakeCompiler(), []
     plan = compile_plan(fused, precision=precision, progress=told.append, compiler=compiler)
-    assert plan == b"a plan"
+    assert plan == PLAN
     assert told == [0.0, 0.1, 1.0]
     asked = compiler.dynamo.asked
     shapes = [(count, 1, 1024, 1024) for count in (1, 1, 8)]
