@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OF_LATENCY = ("files", "precision", "runs", "warm_up")
-_OF_ACCURACY = ("manifests", "fp32", "cache", "permitted_only", "seed")
+_OF_ACCURACY = ("manifests", "fp32", "cache", "permitted_only", "leave_out_refused", "seed")
 
 
 @click.command()
@@ -42,14 +42,15 @@ _OF_ACCURACY = ("manifests", "fp32", "cache", "permitted_only", "seed")
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path), default=Path("work/arrays"),
               show_default=True, help="With --accuracy: folder for standardised radiographs.")  # fmt: skip
 @click.option("--permitted-only", is_flag=True, help="With --accuracy: as `calibrate` was told.")
+@click.option("--leave-out-refused", is_flag=True, help="With --accuracy: as `calibrate` was told.")
 @click.option("--seed", type=int, default=0, show_default=True, help="With --accuracy: as `calibrate` was told.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the JSON to a file too.")
 @click.option("--json", "as_json", is_flag=True, help="JSON with machine and versions on stdout.")
 @click.pass_context
 def bench(
     context: click.Context, /, files: tuple[Path, ...], runs: int, warm_up: int, accuracy: bool,
-    manifests: tuple[Path, ...], fp32: Path | None, cache: Path, permitted_only: bool, seed: int, config: Path | None,
-    output: Path | None, as_json: bool, **options: Any,
+    manifests: tuple[Path, ...], fp32: Path | None, cache: Path, permitted_only: bool, leave_out_refused: bool,
+    seed: int, config: Path | None, output: Path | None, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Measure the latency of every stage: FILES, or uncompressed phantoms of 2048 pixels.
 
@@ -67,7 +68,10 @@ def bench(
         raise click.UsageError(f"--output {output} lies in no folder; create {output.parent} first")
     settings = resolve(options, os.environ, config).config
     if accuracy:
-        judged = _judge(settings, fp32, manifests, cache, permitted_only=permitted_only, seed=seed)
+        judged = _judge(
+            settings, fp32, manifests=manifests, cache=cache, permitted_only=permitted_only,
+            leave_out_refused=leave_out_refused, seed=seed,
+        )  # fmt: skip
         _tell(settings, judged.as_record(), output, as_json=as_json)
         if not as_json:
             click.echo(judged.table())
@@ -96,16 +100,13 @@ def _time(settings: Config, files: tuple[Path, ...], *, runs: int, warm_up: int)
         return measure(settings, radiographs, runs=runs, warm_up=warm_up, on_run=lambda: progress.advance(task))
 
 
-def _judge(
-    settings: Config, fp32: Path | None, manifests: tuple[Path, ...], cache: Path, *, permitted_only: bool, seed: int
-) -> "Accuracy":
+def _judge(settings: Config, fp32: Path | None, **listed: Any) -> "Accuracy":
     try:
-        from benchmarks.accuracy import Cohort, measure_accuracy  # noqa: PLC0415 - the box has no torch
+        from benchmarks.accuracy import Listing, measure_accuracy  # noqa: PLC0415 - the box has no torch
     except ModuleNotFoundError as missing:
         told = f"--accuracy needs {missing.name}. In a checkout, run: pip install '.[export]'"
         raise click.UsageError(told) from None
-    cohort = Cohort(manifests, cache, permitted_only=permitted_only, seed=seed)
-    return measure_accuracy(settings, cohort, fp32, say=lambda line: click.echo(line, err=True))
+    return measure_accuracy(settings, Listing(**listed), fp32, say=lambda line: click.echo(line, err=True))
 
 
 def _tell(settings: Config, figures: dict[str, Any], output: Path | None, *, as_json: bool) -> None:

@@ -14,14 +14,16 @@ from benchmarks.roofline import Peaks
 TRIAL = "Trial of the script on a CPU at reduced size: no figure here says anything about a GPU."
 HOW = """\
 Every peer runs in a process of its own, one after the other, and answers from arrays on the host to arrays on the
-host: copy in, computation, copy out and their synchronisation, all five outputs, by the wall clock. Inputs are phantoms
-in turn. Each batch size is warmed up for {warm_up_s:g} s before {runs} measured calls. TF32 may be used for fp32 by
-every peer on the GPU; torch runs channels last with cuDNN's own choice by measurement; torch.compile is
-`mode="max-autotune"` with fixed shapes. fp16 keeps heads, softmax and outputs in fp32 for every peer."""
+host: copy in, computation, copy out and their synchronisation, all five outputs, by the wall clock. Inputs are
+phantoms in turn. Each batch size is warmed up for {warm_up_s:g} s before {runs} measured calls. torch and ONNX
+Runtime may use TF32 for fp32; TensorRT's plans, built as the box builds them, do not. torch runs channels last with
+cuDNN's own choice by measurement; torch.compile is `mode="max-autotune"` with fixed shapes. fp16 keeps heads,
+softmax and outputs in fp32 for every peer. A peer is opened when it has given its first answer, of one radiograph:
+only then has torch.compile compiled."""
 ROOFLINE = """\
-The roofline is the sum over layers of the longer of multiply-adds over the peak of their type and bytes over
-the peak of memory, and the copies of input and outputs. Elementwise operators, views and concatenations cost nothing.
-Activations that stay in the cache between layers can beat it."""
+The roofline is the sum over layers of the longer of multiply-adds over the peak of their type and bytes over the
+peak of memory, and the copies of input and outputs. On a GPU the peak of fp32 is TF32's. Elementwise operators,
+views and concatenations cost nothing. Activations that stay in the cache between layers can beat it."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,8 @@ def _section_lines(section: Section) -> list[str]:
     return [
         f"## {section.subject}", "", f"Torch peers run {section.torch_weights}.", "",
         f"### Latency, batch {first}, milliseconds", "",
-        *_table(["peer", "precision", "p50", "p90", "p95", "p99", "p50 / roofline", "opened in, s", "SM clock after",
-                 "version"], latency), "",
+        *_table(["peer", "precision", "p50", "p90", "p95", "p99", "p50 / roofline", "first answer in, s",
+                 "SM clock after", "version"], latency), "",
         "### Throughput, radiographs a second", "",
         *_table(["peer", "precision", *(f"batch {batch}" for batch in batches)], throughput), "",
         "### Roofline", "",

@@ -30,7 +30,7 @@ SIZES = {"cuda": Sizes(8192, 1 << 30, 1.0), "cpu": Sizes(768, 1 << 26, 0.2)}
 def measure_peaks(device: str, sizes: Sizes) -> Peaks:
     """The best of many repetitions on random numbers: zeros draw less power and clock higher.
 
-    fp32 may use TF32, as it may in every peer on a GPU. On a CPU only fp32 is measured.
+    fp32 may use TF32, as it may in the torch peers. On a CPU only fp32 is measured.
     """
     torch.set_float32_matmul_precision("high")
     operations = 2 * sizes.side**3

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import click
 
+from calib.cohort import read_cohort
 from calib.gate import GateFailed, Limits, Outcome, judge, table
-from calib.gate_set import gate_set, rows_of
+from calib.gate_set import gate_set
 from calib.quantiser import Quantiser, open_quantiser
 from calib.ranges import CALIBRATORS
 from calib.search import Choice, search
-from calib.selection import MOST, USUAL, choose
+from calib.selection import MOST, USUAL, sha256_of
 from calib.sensitivity import plot, sensitivities, worst_first
 from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from edge.values import PRECISIONS
 from training import options
-from training.arrays import readable, standardise
 
 FOLDER = "calibration"
 SENSITIVITY_RADIOGRAPHS = 8
@@ -29,23 +29,25 @@ SENSITIVITY_RADIOGRAPHS = 8
 @click.option("--graphs", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
               help="Folder with model.fp32.onnx (and model.fp16.onnx); model.int8.onnx is written there.")  # fmt: skip
 @click.option("--manifest", "manifests", type=options.FILE, required=True, multiple=True,
-              help="Ranges come from train rows, the gate asks about val and gate rows.")  # fmt: skip
+              help="Ranges are of train rows, the gate asks about val and gate rows.")  # fmt: skip
 @click.option("--count", type=click.IntRange(1, MOST), default=USUAL, show_default=True,
               help="Calibration radiographs from all manifests together, in proportion.")  # fmt: skip
 @click.option("--calibrator", type=click.Choice(CALIBRATORS), default="percentile", show_default=True,
               help="How far a tensor's range reaches.")  # fmt: skip
-@click.option("--positive", default="covid", show_default=True, help="The positive label of the first manifest.")
 @click.option("--undecided", is_flag=True,
               help="The bundle will have no operating point: flipped decisions are counted, not judged.")  # fmt: skip
 @click.option("--sensitivity", "ranked", is_flag=True, help="Rank the layers even when none need stay in fp16.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
+@options.labels
 @options.cache
 @options.framing
 @options.permitted_only
+@options.leave_out_refused
 @options.seed
 def calibrate(
-    graphs: Path, manifests: tuple[Path, ...], count: int, calibrator: str, positive: str, undecided: bool,
-    ranked: bool, as_json: bool, cache: Path, framing: str, permitted_only: bool, seed: int,
+    graphs: Path, manifests: tuple[Path, ...], count: int, calibrator: str, undecided: bool, ranked: bool,
+    as_json: bool, labels: tuple[str, str], cache: Path, framing: str, permitted_only: bool, leave_out_refused: bool,
+    seed: int,
 ) -> None:  # fmt: skip
     """Quantise a network to int8, and judge every precision against fp32.
 
@@ -56,10 +58,15 @@ def calibrate(
     paths = {precision: graphs / f"model.{precision}.onnx" for precision in PRECISIONS}
     if not paths["fp32"].is_file():
         raise UsageError(f"{graphs} holds no model.fp32.onnx; run: edge-cxr export --out {graphs}")
-    read = rows_of(manifests, permitted_only=permitted_only, seed=seed)
-    calibration = choose([row for rows in read for row in rows], count)
-    gate = gate_set(read, calibration, preprocessing, cache, positive=positive)
-    _, kept = readable(standardise(calibration.rows, preprocessing, cache))
+    accuracy = graphs / "accuracy.json"
+    accuracy.unlink(missing_ok=True)  # cut short, it leaves no outcome of other graphs behind
+    cohort = read_cohort(
+        manifests, preprocessing, cache, labels=labels, permitted_only=permitted_only,
+        leave_out_refused=leave_out_refused, seed=seed,
+    )  # fmt: skip
+    gate = gate_set(cohort, positive=labels[1])
+    calibration = cohort.calibration(count)
+    kept = cohort.paths_of(calibration.rows)
     quantiser = open_quantiser(
         paths["fp32"], kept, radiographs_sha256=calibration.sha256, preprocessing_digest=preprocessing.digest,
         calibrator=calibrator, folder=graphs / FOLDER,
@@ -72,20 +79,21 @@ def calibrate(
 
     def judged(floating: Sequence[str]) -> Outcome:
         write(floating)
-        return judge(fp32, gate.ask(paths["int8"]), gate.labels, limits=limits)
+        return judge(fp32, gate.ask(paths["int8"], cases=not undecided), gate.labels, limits=limits)
 
     choice = _fewest_in_float(quantiser, kept, judged, graphs / FOLDER, ranked=ranked)
     write(choice.floating)  # the last one asked may have been another
     found = {"fp32": judge(fp32, fp32, gate.labels, limits=limits)}
     if paths["fp16"].is_file():
-        found["fp16"] = judge(fp32, gate.ask(paths["fp16"]), gate.labels, limits=limits)
+        found["fp16"] = judge(fp32, gate.ask(paths["fp16"], cases=not undecided), gate.labels, limits=limits)
     found["int8"] = choice.outcome
     record = {name: outcome.as_record() for name, outcome in found.items()}
     record["int8"] |= {"calibrator": calibrator, "calibration_radiographs": len(kept),
                        "calibration_sha256": calibration.sha256, "floating": list(choice.floating)}  # fmt: skip
-    for outcome in record.values():
-        outcome["gate_sha256"] = gate.sha256
-    (graphs / "accuracy.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for precision, outcome in record.items():
+        outcome |= {"gate_sha256": gate.sha256, "labels": list(labels), "fp32_sha256": sha256_of(paths["fp32"]),
+                    "graph_sha256": sha256_of(paths[precision])}  # fmt: skip
+    accuracy.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     click.echo(json.dumps(record, indent=1) if as_json else table(found))
     failed = [name for name, outcome in found.items() if not outcome.passed]
     if failed:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from edge.engines.base import Outputs
+from edge.engines.base import OUTPUT_NAMES, Outputs
 from edge.errors import EdgeError, UsageError
 from export.parity import Parity, compare
 from training.neighbours import vote
@@ -40,10 +40,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Asked:
-    """One precision's answers. gate: over the gate set. cases: over the reference cases, among which it retrieves."""
+    """One precision's answers. gate: over the gate set. cases: over the reference cases; None where nobody asked, for
+    only fp32's and the operating point of another precision need them.
+    """
 
     gate: Outputs
-    cases: Outputs
+    cases: Outputs | None
 
 
 @dataclass(frozen=True)
@@ -89,18 +91,23 @@ class Outcome:
         return {**parity, **record, "failures": list(self.failures)}
 
 
-def judge(fp32: Asked, other: Asked, labels: Labels, *, limits: Limits = Limits()) -> Outcome:
-    """Compare a precision with fp32."""
+def judge(
+    fp32: Asked, other: Asked, labels: Labels, *, limits: Limits = Limits(), points: tuple[float, float] | None = None
+) -> Outcome:
+    """Compare a precision with fp32. points: the operating points of both, where a bundle has set them.
+
+    An answer that is not finite fails the precision, and counts as zero in its figures.
+    """
+    measure, spoilt = other is fp32, _not_finite(other)
+    other = Asked(_finite(other.gate), None if other.cases is None else _finite(other.cases))
     before, after = fp32.gate.score, other.gate.score
-    reference_point = youden_point(before[labels.validation], labels.positive[labels.validation])
-    # On the reference cases, which are not judged here.
-    point = same_decisions(fp32.cases.score >= reference_point, other.cases.score, reference_point)
+    reference_point, point = points or _points(fp32, other, labels)
     decided = after >= point
     flipped = int((decided != (before >= reference_point)).sum())
     upper = upper_bound(flipped, len(after))
     areas = auc(before, labels.positive), auc(after, labels.positive)
     found = recall(fp32, other)
-    failures = []
+    failures = [f"{spoilt} answers are not finite"] if spoilt else []
     if len(after) < limits.radiographs:
         failures.append(f"{len(after)} radiographs prove nothing; the gate needs {limits.radiographs}")
     if areas[0] - areas[1] > limits.auc_loss:
@@ -110,7 +117,7 @@ def judge(fp32: Asked, other: Asked, labels: Labels, *, limits: Limits = Limits(
                         f"{limits.flipped:.0%}")  # fmt: skip
     if found < limits.recall:
         failures.append(f"{found:.3f} of the {NEIGHBOURS} nearest cases stay, less than {limits.recall}")
-    if other is fp32:
+    if measure and not spoilt:
         failures = []  # it is what the others are measured by
     return Outcome(
         passed=not failures,
@@ -128,6 +135,16 @@ def judge(fp32: Asked, other: Asked, labels: Labels, *, limits: Limits = Limits(
     )
 
 
+def _points(fp32: Asked, other: Asked, labels: Labels) -> tuple[float, float]:
+    """fp32's operating point by Youden's index on val rows, and the other's that decides the cases alike."""
+    before = fp32.gate.score
+    point = youden_point(before[labels.validation], labels.positive[labels.validation])
+    if fp32.cases is None or other.cases is None:
+        return point, point
+    # On the reference cases, which are not judged here.
+    return point, same_decisions(fp32.cases.score >= point, other.cases.score, point)
+
+
 def same_decisions(decided: NDArray[np.bool_], scores: NDArray[np.float32], near: float) -> float:
     """The operating point at which scores decide most like `decided`; of equally good ones the nearest to `near`."""
     points = np.append(operating_points(np.asarray(scores, np.float64)), near)
@@ -141,16 +158,33 @@ def upper_bound(count: int, total: int) -> float:
 
 
 def recall(fp32: Asked, other: Asked) -> float:
-    """Mean share of the 4 nearest cases by fp32 that are among the 4 nearest by the other precision."""
-    nearest = [_nearest(asked) for asked in (fp32, other)]
+    """Mean share of the 4 cases nearest to fp32's query that are among the 4 nearest to the other's.
+
+    Both look among the cases as fp32 embeds them: a bundle's reference set is fp32's, whatever precision asks.
+    """
+    assert fp32.cases is not None
+    nearest = [_nearest(asked.gate, fp32.cases) for asked in (fp32, other)]
     shared = [len({*one} & {*two}) / len(one) for one, two in zip(*nearest, strict=True)]
     return float(np.mean(shared))
 
 
-def _nearest(asked: Asked) -> NDArray[np.intp]:
-    cases = asked.cases
+def _nearest(queries: Outputs, cases: Outputs) -> NDArray[np.intp]:
     nobody = np.zeros(len(cases.score), bool)
-    return vote(asked.gate.embedding, cases.embedding, cases.score, nobody, k=NEIGHBOURS).nearest
+    return vote(queries.embedding, cases.embedding, cases.score, nobody, k=NEIGHBOURS).nearest
+
+
+def _not_finite(asked: Asked) -> int:
+    """Radiographs of which any output is not."""
+    return sum(
+        int((~np.isfinite(getattr(outputs, name)).reshape(len(outputs.score), -1).all(axis=1)).sum())
+        for outputs in (asked.gate, asked.cases)
+        if outputs is not None
+        for name in ("score", "embedding", "lung_mask")
+    )
+
+
+def _finite(outputs: Outputs) -> Outputs:
+    return Outputs(**{name: np.nan_to_num(getattr(outputs, name), posinf=0, neginf=0) for name in OUTPUT_NAMES})
 
 
 def table(found: Mapping[str, Outcome]) -> str:

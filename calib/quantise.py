@@ -50,7 +50,12 @@ def quantisable(prepared: Path) -> tuple[str, ...]:
 
 
 def quantise(prepared: Path, int8: Path, ranges: Ranges, means: Means, *, layers: Collection[str]) -> None:
-    """Write the int8 graph of a prepared one. layers: the convolutions to quantise; the others are typed as fp16."""
+    """Write the int8 graph of a prepared one. layers: the convolutions to quantise; the others are typed as fp16.
+
+    Raises UsageError without layers: onnxruntime would quantise every one.
+    """
+    if not layers:
+        raise UsageError("no layer is left to quantise; use the fp16 graph")
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "ranges.json"
         limits = {name: (np.float32(-reach), np.float32(reach)) for name, reach in ranges.reach.items()}
@@ -80,11 +85,12 @@ def quantise(prepared: Path, int8: Path, ranges: Ranges, means: Means, *, layers
     kept_imports = [opset for opset in model.opset_import if opset.domain in used]  # the optimiser adds unused ones
     model.ClearField("opset_import")
     model.opset_import.extend(kept_imports)
-    correct_biases(model, onnx.load(prepared), means)
+    whole = onnx.load(prepared)
+    correct_biases(model, whole, means)
     halve_convolutions(model)
     halve_large_weights(model)
     onnx.checker.check_model(model, full_check=True)
-    check(model)
+    check(model, floating=left_in_float(whole.graph))
     onnx.save(model, int8)
 
 
@@ -148,15 +154,17 @@ def _convolution_before(node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto]
     raise UsageError("the graph's sigmoid follows no convolution; export it again")
 
 
-def check(model: onnx.ModelProto) -> None:
-    """Raises UsageError when a bias is quantised, a weight needs all 8 bits, a zero point is not zero, or a head is not
-    in floating point.
+def check(model: onnx.ModelProto, *, floating: Collection[str]) -> None:
+    """Raises UsageError when a bias is quantised, a weight needs all 8 bits, a zero point is not zero, or a head or a
+    convolution of `floating` is not in floating point.
     """
     initializers = {item.name: to_array(item) for item in model.graph.initializer}
     dequantised = {n.output[0]: n for n in model.graph.node if n.op_type == "DequantizeLinear"}
     if not dequantised:
         raise UsageError("the int8 graph holds no Q/DQ; quantise the fp32 graph")
     for node in model.graph.node:
+        if node.name in floating and node.input[1] in dequantised:
+            raise UsageError(f"{node.name} reads quantised weights; it must stay in floating point")
         if node.op_type == "Conv" and len(node.input) > 2 and node.input[2] in dequantised:
             raise UsageError(f"{node.name} has a quantised bias, which TensorRT refuses; quantise again without")
         if node.op_type == "Conv" and node.input[1] in dequantised:

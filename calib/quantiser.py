@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calib.correction import Means, channel_means
+from calib.equalise import equalise
 from calib.quantise import prepare, quantisable, quantise
 from calib.ranges import Ranges, Stamp, measured
 from calib.selection import sha256_of
+
+EQUALISED_BY = 32  # radiographs
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ def open_quantiser(
     folder.mkdir(parents=True, exist_ok=True)
     prepared = folder / "prepared.onnx"
     prepare(fp32, prepared)
+    equalise(prepared, kept[:EQUALISED_BY])
     stamp = Stamp(sha256_of(fp32), radiographs_sha256, preprocessing_digest, calibrator)
     ranges = measured(prepared, kept, stamp, folder / f"ranges-{calibrator}.json")
     return Quantiser(prepared, ranges, channel_means(prepared, kept, ranges), quantisable(prepared))

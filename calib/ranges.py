@@ -30,17 +30,21 @@ _OPTIONS = {
     "entropy": (CalibrationMethod.Entropy, {"symmetric": True, "num_bins": 2048, "num_quantized_bins": 128}),
     "percentile": (CalibrationMethod.Percentile, {"symmetric": True, "num_bins": 2048, "percentile": 99.99}),
 }
+PREPARED = "equalised/1"  # counted up when calib/equalise.py or what comes before it changes
 CALIBRATORS = tuple(_OPTIONS)
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What ranges hold for: digests of the graph, of the radiographs' files and of the preprocessing."""
+    """What ranges hold for: digests of the graph, of the radiographs' files and of the preprocessing; and how the graph
+    was prepared.
+    """
 
     graph_sha256: str
     radiographs_sha256: str
     preprocessing_digest: str
     calibrator: str
+    prepared: str = PREPARED
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ def search(
     worst_first: Sequence[str], judged: Callable[[Sequence[str]], Outcome], whole: Outcome,
     *, say: Callable[[str], None],
 ) -> Choice:  # fmt: skip
-    """The fewest of the worst layers with which the gate holds, by doubling and halving; all of them if it never does.
+    """The fewest of the worst layers with which the gate holds, by halving; all but the best if it does not then: with
+    none in int8 there is no int8 graph.
 
     judged: asks the graph whose layers of that list stay in floating point. whole: what it said with none.
     The gate need not hold for every greater number; the choice returned is one that was asked.
     """
-    asked = {0: whole}
+    asked, most = {0: whole}, len(worst_first) - 1
 
     def holds(count: int) -> bool:
         if count not in asked:
@@ -32,10 +33,10 @@ def search(
             say(f"{count} of {len(worst_first)} layers in floating point: {told}")
         return asked[count].passed
 
-    low, high = -1, 0  # the gate does not hold at `low`
-    while not holds(high) and high < len(worst_first):
-        low, high = high, min(max(1, 2 * high), len(worst_first))
-    while asked[high].passed and high - low > 1:
+    if holds(0) or most < 1:
+        return Choice((), whole)
+    low, high = 0, most  # the gate does not hold at `low`
+    while holds(high) and high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return Choice(tuple(worst_first[:high]), asked[high])

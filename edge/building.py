@@ -12,7 +12,7 @@ from typing import IO
 from edge.config import Config
 from edge.errors import EngineError, Stopped
 
-_COURTESY = 10  # the child's niceness: radiographs come first
+_COURTESY, _NICEST = 10, 19  # more than our own niceness, and the most there is: radiographs come first
 _TOLD_BYTES = 4096  # read of the child's complaints
 
 
@@ -42,11 +42,16 @@ class PlanBuild:
         """
         with tempfile.TemporaryFile() as complaints:
             child = self._start(complaints)
-            assert child.stdout is not None
-            with child.stdout as lines:
-                for line in lines:
-                    _tell(line, progress)
-            code = child.wait()
+            try:
+                os.setpriority(os.PRIO_PROCESS, child.pid, min(os.getpriority(os.PRIO_PROCESS, 0) + _COURTESY, _NICEST))
+                assert child.stdout is not None
+                with child.stdout as lines:
+                    for line in lines:
+                        _tell(line, progress)
+                code = child.wait()
+            finally:
+                child.terminate()  # nothing, when it has ended
+                child.wait()
             if self._stopped:
                 raise Stopped("the build of a plan was stopped; it begins again with the next start")
             if code != 0:
@@ -71,17 +76,16 @@ class PlanBuild:
                 errors="replace",
                 start_new_session=True,  # Ctrl-C is for the daemon to handle
             )
-            os.setpriority(os.PRIO_PROCESS, self._child.pid, _COURTESY)
             return self._child
 
 
 def _tell(line: str, progress: Callable[[float], None]) -> None:
     """Libraries may print lines of their own between ours."""
     try:
-        fraction = json.loads(line)["progress"]
+        fraction = float(json.loads(line)["progress"])
     except (ValueError, KeyError, TypeError):
         return
-    progress(float(fraction))
+    progress(fraction)
 
 
 def _reason(complaints: IO[bytes], code: int) -> str:

@@ -4,13 +4,11 @@ The format is in docs/bundle.md. Writing bundles is export's work.
 """
 
 import io
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,11 +18,13 @@ from edge.errors import BundleError
 from edge.external_data import has_external_data
 from edge.imaging.preprocess import Preprocessing
 from edge.seal import MANIFEST, SealedManifest, read_listed, read_pinned, read_signed, read_unsigned, write_signature
+from edge.strict_json import names, number, read_json, share
 from edge.temperature import require_temperature
 from edge.values import MODEL_INPUT_SIDE, PRECISIONS
 
 FORMAT = "edge-cxr/bundle/1"
 GOLDEN_QUANTITIES = ("score", "lung_fraction")
+EMBEDDING_LENGTH = 128
 PACKAGED_FOLDER = Path(__file__).parent / "bundles"
 # The bundles that come with the program, by their id: a changed file there is refused like any other.
 PACKAGED_IDS = {
@@ -106,21 +106,15 @@ class Bundle:
             _complaints("reference.npz"),
             np.load(io.BytesIO(self.files["reference.npz"]), allow_pickle=False) as arrays,
         ):
-            return Reference(
-                embeddings=arrays["embeddings"].astype(np.float32),
-                labels=tuple(map(str, arrays["labels"])),
-                scores=tuple(map(float, arrays["scores"])),
-                case_ids=tuple(map(str, arrays["case_ids"])),
-                origins=tuple(map(str, arrays["origins"])),
-            )
+            return _reference(arrays)
 
     def golden_cases(self) -> list[GoldenCase]:
         with _complaints("golden/expected.json"):
-            return [self._golden_case(case) for case in _json(self.files["golden/expected.json"])["cases"]]
+            return [self._golden_case(case) for case in read_json(self.files["golden/expected.json"])["cases"]]
 
     def _golden_case(self, case: dict[str, Any]) -> GoldenCase:
         expected = {
-            precision: {quantity: float(answers[quantity]) for quantity in GOLDEN_QUANTITIES}
+            precision: {quantity: share(answers[quantity]) for quantity in GOLDEN_QUANTITIES}
             for precision, answers in case["precisions"].items()
         }
         return GoldenCase(case["file"], self.files[case["file"]], expected)
@@ -130,7 +124,8 @@ def open_bundle(name_or_folder: str, *, trusted_keys: tuple[str, ...] = ()) -> B
     """Open a packaged bundle by name (phantom, research) or any bundle by its folder.
 
     Packaged bundles are known by their id. Any other must be signed by one of `trusted_keys`, where there are any.
-    Raises BundleError when it is missing, damaged, incomplete, not trusted, or of another preprocessing or format.
+    Raises BundleError when it is missing, damaged, incomplete, not trusted, of another preprocessing or format, or fit
+    for use in no precision.
     """
     if name_or_folder in PACKAGED_IDS:
         folder = PACKAGED_FOLDER / name_or_folder
@@ -169,7 +164,7 @@ def _existing(folder: Path) -> Path:
 
 def _bundle(folder: Path, sealed: SealedManifest) -> Bundle:
     with _complaints(str(folder / MANIFEST)):
-        listed = _json(sealed.content)
+        listed = read_json(sealed.content)
         if not isinstance(listed, dict) or listed.get("format") != FORMAT:
             raise BundleError(f"{folder / MANIFEST} is not of format {FORMAT}; export the bundle with this version")
         bundle = Bundle(sealed.id, _manifest(listed), read_listed(folder, listed["files"]), sealed.signed_by)
@@ -186,19 +181,20 @@ def _check_parts(bundle: Bundle) -> None:
                 raise BundleError(f"model.{precision}.onnx keeps weights in other files, which no digest covers; "
                                   "export it with all weights inside")  # fmt: skip
     bundle.reference()
-    bundle.golden_cases()
+    answered = {precision for case in bundle.golden_cases() for precision in case.expected}
+    for precision in bundle.manifest.precisions:
+        if precision not in answered:
+            raise BundleError(f"golden/expected.json is incomplete or damaged (no case tells what {precision} "
+                              "answers); export the bundle again")  # fmt: skip
+    _check_usable(bundle.manifest)
 
 
-def _json(content: bytes) -> Any:
-    return json.loads(content.decode("utf-8"), object_pairs_hook=_each_once)
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Readers differ in which of two equal keys counts, so that two of them may see two bundles in one manifest."""
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"key {max(names, key=names.count)!r} stands there twice")
-    return dict(pairs)
+def _check_usable(manifest: Manifest) -> None:
+    failed = {name: outcome["failures"] for name, outcome in manifest.accuracy.items() if not outcome["passed"]}
+    if failed.keys() >= set(manifest.precisions):
+        told = "; ".join(f"{name}: {', '.join(failures) or 'no reason'}" for name, failures in failed.items())
+        raise BundleError(f"bundle {manifest.name} passed its accuracy gate in no precision ({told}); "
+                          "use another bundle")  # fmt: skip
 
 
 @contextmanager
@@ -206,7 +202,9 @@ def _complaints(part: str) -> Iterator[None]:
     """What a part that is not what it should be raises, as one line. BundleErrors pass."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OSError, BadZipFile) as fault:
+    except BundleError:
+        raise
+    except Exception as fault:  # archives alone raise EOFError, zlib's and struct's errors, NotImplementedError, ...
         raise BundleError(f"{part} is incomplete or damaged ({fault}); export the bundle again") from None
 
 
@@ -220,15 +218,16 @@ def _manifest(listed: dict[str, Any]) -> Manifest:
     if preprocessing.side != MODEL_INPUT_SIDE:
         raise BundleError(f"the bundle wants inputs of {preprocessing.side} pixels, this version makes "
                           f"{MODEL_INPUT_SIDE}; export the bundle again")  # fmt: skip
-    negative, positive = listed["labels"]
-    precisions, members = tuple(listed["precisions"]), tuple(listed["members"])
-    if not precisions or not set(precisions) <= set(PRECISIONS):
+    negative, positive = names(listed["labels"], "labels")
+    precisions, members = names(listed["precisions"], "precisions"), names(listed["members"], "members")
+    if not set(precisions) <= set(PRECISIONS):
         raise ValueError(f"precisions are {list(precisions)}")
     if listed["embedding_member"] not in members:
         raise ValueError(f"the embedding member {listed['embedding_member']!r} is no member")
-    points = {name: None if point is None else float(point) for name, point in listed["operating_points"].items()}
+    points = {name: None if point is None else share(point) for name, point in listed["operating_points"].items()}
     temperatures = {
-        name: None if number is None else require_temperature(number) for name, number in listed["temperatures"].items()
+        name: None if temperature is None else require_temperature(number(temperature))
+        for name, temperature in listed["temperatures"].items()
     }
     return Manifest(
         name=listed["name"],
@@ -242,11 +241,18 @@ def _manifest(listed: dict[str, Any]) -> Manifest:
         precisions=precisions,
         operating_points=points,
         temperatures=temperatures,
-        lung_limits=LungLimits(**{name: float(limit) for name, limit in listed["gates"]["lung_fraction"].items()}),
-        metrics=dict(listed["metrics"]),
+        lung_limits=LungLimits(**{name: number(limit) for name, limit in listed["gates"]["lung_fraction"].items()}),
+        metrics=_metrics(listed["metrics"]),
         intended_use=listed["intended_use"],
         accuracy=_accuracy(listed.get("accuracy", {}), precisions),
     )
+
+
+def _metrics(splits: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    for figures in splits.values():
+        for name in figures.keys() & {"auc", "auc_low", "auc_high"}:
+            number(figures[name])
+    return dict(splits)
 
 
 def _accuracy(outcomes: dict[str, dict[str, Any]], precisions: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -257,3 +263,20 @@ def _accuracy(outcomes: dict[str, dict[str, Any]], precisions: tuple[str, ...]) 
         if type(outcome["passed"]) is not bool or not isinstance(sentences, list) or set(map(type, sentences)) - {str}:
             raise ValueError(f"the accuracy of {precision} must tell passed (true or false) and failures (sentences)")
     return dict(outcomes)
+
+
+def _reference(arrays: Mapping[str, NDArray[Any]]) -> Reference:
+    embeddings, scores = arrays["embeddings"].astype(np.float32), arrays["scores"]
+    shapes = {name: arrays[name].shape for name in ("embeddings", "labels", "scores", "case_ids", "origins")}
+    cases = len(embeddings)
+    if shapes.pop("embeddings") != (cases, EMBEDDING_LENGTH) or set(shapes.values()) != {(cases,)}:
+        raise ValueError(f"embeddings are {list(embeddings.shape)}, and for each case one of {shapes}")
+    if not np.isfinite(embeddings).all() or not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError("an embedding is not finite, or a score not within 0 and 1")
+    return Reference(
+        embeddings=embeddings,
+        labels=tuple(map(str, arrays["labels"])),
+        scores=tuple(map(float, scores)),
+        case_ids=tuple(map(str, arrays["case_ids"])),
+        origins=tuple(map(str, arrays["origins"])),
+    )

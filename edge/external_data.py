@@ -26,6 +26,7 @@ LEADS_TO = {
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # fields of a tensor
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types
 _DEEPEST = 100  # as protobuf itself
+_MOST_TAG_BYTES = 5
 
 
 def has_external_data(model: bytes) -> bool:
@@ -49,8 +50,11 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Number and value of each field: an int for numbers of any width, the bytes for everything else."""
     place = 0
     while place < len(message):
-        tag, place = _varint(message, place)
-        number, wire_type = tag >> 3, tag & 7
+        tag, behind = _varint(message, place)
+        # Protobuf keeps 32 bits of a tag: a wider one would be another field there than here.
+        if tag >> 32 or behind - place > _MOST_TAG_BYTES or tag >> 3 == 0:
+            raise ValueError(f"tag {tag:#x} of {behind - place} bytes")
+        number, wire_type, place = tag >> 3, tag & 7, behind
         if wire_type == _VARINT:
             value, place = _varint(message, place)
             yield number, value

@@ -3,12 +3,13 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from edge.bundle import open_bundle
 from edge.config import Config
 from edge.engines import open_engine
+from edge.engines.opening import GpuPlace, find_gpu
 from edge.engines.plans import PlanStore
 from edge.errors import EdgeError, UsageError
 from edge.imaging.decoder import Decoder
@@ -22,7 +23,7 @@ from edge.values import CASE_ID_DIGITS, Neighbour, case_id_of
 
 
 @contextlib.contextmanager
-def open_pipeline(config: Config) -> Iterator[Pipeline]:
+def open_pipeline(config: Config, *, find: Callable[[], GpuPlace] = find_gpu) -> Iterator[Pipeline]:
     """A pipeline without ledger that has given the right answers to its golden cases, as the daemon's must.
 
     Identifiers are hashed with a key that is thrown away. Raises EngineError when an answer is wrong.
@@ -30,7 +31,8 @@ def open_pipeline(config: Config) -> Iterator[Pipeline]:
     bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
     key = secrets.token_bytes(32)
     with Decoder(bundle.manifest.preprocessing, site_key=key, limit_s=config.decode_limit_s) as decoder:
-        engine = open_engine(bundle, backend=config.backend, precision=config.precision, plans=kept_plans(config))
+        plans = kept_plans(config)
+        engine = open_engine(bundle, backend=config.backend, precision=config.precision, plans=plans, find=find)
         try:
             known_answers(bundle, engine, decoder)
             yield Pipeline(bundle, engine, decoder, SimilarCases.of_bundle(bundle), k=config.neighbours)

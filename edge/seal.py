@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge.errors import BundleError
+from edge.outputs.durable import write_durably
 from edge.signature import LINE_BYTES, read_signature, sign
 
 MANIFEST = "manifest.json"
@@ -72,9 +73,11 @@ def read_unsigned(folder: Path) -> SealedManifest:
 
 
 def write_signature(folder: Path, manifest: SealedManifest, private_key: Ed25519PrivateKey) -> str:
-    """Sign the bytes that were read, replacing an earlier signature; returns the signer's public key."""
+    """Sign the bytes that were read, replacing an earlier signature, or a link by that name; returns the signer's
+    public key. Raises StateError when the disk fails.
+    """
     signature = sign(manifest.content, private_key)
-    (folder / SIGNATURE).write_bytes(signature.line)
+    write_durably(folder / SIGNATURE, signature.line, mode=0o644)
     return signature.signer
 
 

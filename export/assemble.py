@@ -3,11 +3,13 @@
 Everything is asked of the engine that the box itself will run. Figures are added later by `amend`.
 """
 
+import hashlib
 import json
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -25,6 +27,7 @@ from edge.quality import lung_fraction
 from edge.temperature import apply_temperature
 from edge.values import case_id_of
 from export.bundle_writer import BundleContent, read_content, write_manifest
+from export.loose_graphs import FP32, with_fp32
 from export.recipes import Recipe
 from training.calibration import proven_temperature
 from training.progress import bar
@@ -56,44 +59,60 @@ def assemble(
     recipe: Recipe, graphs: Path, members: tuple[str, ...], side: int, radiographs: Radiographs,
     training: dict[str, Any], out: Path,
 ) -> str:  # fmt: skip
-    """Write the bundle folder `out`, replacing it; returns the bundle id.
+    """Write the bundle folder `out`; returns the bundle id. An older one stays as it was until the new one is complete.
 
-    graphs: folder with a model.<precision>.onnx for each precision of the recipe, and accuracy.json of `calibrate`, or
-    the bundle records no outcome of the accuracy gate. Raises UsageError for a precision that failed it, or whose
-    flipped decisions it did not judge where the bundle will decide.
+    graphs: folder with model.fp32.onnx, a model.<precision>.onnx for each precision of the recipe, and accuracy.json of
+    `calibrate`, or the bundle records no outcome of the accuracy gate. Raises UsageError, before anything is written,
+    for a graph that is missing, and for an outcome that is of other graphs or labels, that failed, or that did not
+    judge flipped decisions where the bundle will decide.
     """
     accuracy = _accuracy(graphs, recipe)
-    shutil.rmtree(out, ignore_errors=True)
-    (out / "golden").mkdir(parents=True)
-    for precision in recipe.precisions:
-        shutil.copyfile(graphs / f"model.{precision}.onnx", out / f"model.{precision}.onnx")
-    content = BundleContent(
-        name=recipe.name,
-        role=recipe.role,
-        labels=recipe.labels,
-        members=members,
-        embedding_member=members[0],
-        network_input_size=side,
-        preprocessing=Preprocessing(framing=recipe.framing),
-        precisions=recipe.precisions,
-        operating_points=dict.fromkeys(recipe.precisions),
-        temperatures=dict.fromkeys(recipe.precisions),
-        lung_limits=LungLimits(0.0, 1.0, 0.0),
-        metrics={},
-        training={**training, **recipe.terms},
-        accuracy=accuracy,
-    )
-    write_manifest(out, content)  # a draft: enough for the engine
-    draft = read_bundle(out)
-    limits, gate = _gate(draft, recipe.default_precision, radiographs.gate)
-    content = replace(content, lung_limits=limits, training={**content.training, "gate": gate})
-    if recipe.decides:
-        content = _deciding(content, draft, radiographs.validation)
-        write_manifest(out, content)
-        draft = read_bundle(out)  # what is asked from here on is scaled by its temperatures
-    _write_reference(draft, recipe, radiographs.reference, out)
-    _write_golden(draft, recipe, out)
-    return write_manifest(out, content)
+    with _taking_place_of(out) as fresh:
+        (fresh / "golden").mkdir()
+        for precision in recipe.precisions:
+            shutil.copyfile(graphs / f"model.{precision}.onnx", fresh / f"model.{precision}.onnx")
+        content = BundleContent(
+            name=recipe.name,
+            role=recipe.role,
+            labels=recipe.labels,
+            members=members,
+            embedding_member=members[0],
+            network_input_size=side,
+            preprocessing=Preprocessing(framing=recipe.framing),
+            precisions=recipe.precisions,
+            operating_points=dict.fromkeys(recipe.precisions),
+            temperatures=dict.fromkeys(recipe.precisions),
+            lung_limits=LungLimits(0.0, 1.0, 0.0),
+            metrics={},
+            training={**training, **recipe.terms},
+            accuracy=accuracy,
+        )
+        write_manifest(fresh, content)  # a draft: enough for the engine
+        draft = read_bundle(fresh)
+        limits, gate = _gate(draft, recipe.default_precision, radiographs.gate)
+        content = replace(content, lung_limits=limits, training={**content.training, "gate": gate})
+        if recipe.decides:
+            content = _deciding(content, draft, radiographs.validation)
+            write_manifest(fresh, content)
+            draft = read_bundle(fresh)  # what is asked from here on is scaled by its temperatures
+        _write_reference(with_fp32(draft, graphs / f"model.{FP32}.onnx"), recipe, radiographs.reference, fresh)
+        _write_golden(draft, recipe, fresh)
+        identity = write_manifest(fresh, content)
+    return identity
+
+
+@contextmanager
+def _taking_place_of(out: Path) -> Iterator[Path]:
+    """A fresh folder beside `out` to write to, which becomes `out` in the end; a failure leaves `out` as it was."""
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
+        fresh = Path(beside, "new")
+        fresh.mkdir()
+        yield fresh
+        if out.exists():
+            out.rename(Path(beside, "old"))
+        fresh.rename(out)
 
 
 def amend(folder: Path, metrics: dict[str, Any], training: dict[str, Any], card: str) -> str:
@@ -104,13 +123,39 @@ def amend(folder: Path, metrics: dict[str, Any], training: dict[str, Any], card:
 
 
 def _accuracy(graphs: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """What the gate found of the recipe's precisions; nothing where it was not run."""
+    held = {precision: _digest(graphs, precision) for precision in (FP32, *recipe.precisions)}
     outcomes = gate_outcomes(graphs)
     found = {precision: outcomes[precision] for precision in recipe.precisions if precision in outcomes}
-    undecided = [precision for precision, outcome in found.items() if not outcome["decisions_judged"]]
-    if recipe.decides and undecided:
-        raise UsageError(f"the accuracy gate did not judge the decisions of {', '.join(undecided)}, and this bundle "
-                         "decides; run edge-cxr calibrate again without --undecided")  # fmt: skip
+    again = f"run: edge-cxr calibrate --graphs {graphs}"
+    for precision, outcome in found.items():
+        for key, name in (("graph_sha256", precision), ("fp32_sha256", FP32)):
+            judged = str(outcome.get(key))
+            if judged != held[name]:
+                raise UsageError(f"the accuracy gate judged {precision} by another model.{name}.onnx ({judged[:12]}) "
+                                 f"than {graphs} holds ({held[name][:12]}); {again}")  # fmt: skip
+        _require_fit(precision, outcome, recipe, again)
     return found
+
+
+def _require_fit(precision: str, outcome: dict[str, Any], recipe: Recipe, again: str) -> None:
+    labels = list(recipe.labels)
+    if outcome.get("labels") != labels:
+        raise UsageError(f"the accuracy gate judged {precision} for the labels {outcome.get('labels')}, not {labels}; "
+                         f"{again} --labels {','.join(labels)}")  # fmt: skip
+    if not outcome["passed"]:
+        raise UsageError(f"{precision} failed the accuracy gate ({'; '.join(outcome['failures'])}); calibrate with "
+                         "more radiographs, or assemble with --name, which leaves it out")  # fmt: skip
+    if recipe.decides and not outcome["decisions_judged"]:
+        raise UsageError(f"the accuracy gate did not judge the decisions of {precision}, and this bundle decides; "
+                         f"{again} without --undecided")  # fmt: skip
+
+
+def _digest(graphs: Path, precision: str) -> str:
+    graph = graphs / f"model.{precision}.onnx"
+    if not graph.is_file():
+        raise UsageError(f"{graphs} holds no {graph.name}; run: edge-cxr export, then calibrate")
+    return hashlib.sha256(graph.read_bytes()).hexdigest()
 
 
 def gate_outcomes(graphs: Path) -> dict[str, dict[str, Any]]:
@@ -150,7 +195,9 @@ def _deciding(content: BundleContent, draft: Bundle, rows: Sequence[Row]) -> Bun
         answers = _answers(draft, precision, rows, f"operating point {precision}")
         scores = [answer.prediction.score for answer in answers]
         # The gate's point decides as fp32 does; without a gate each precision has its own.
-        point = content.accuracy.get(precision, {}).get("operating_point") or youden_point(scores, positive)
+        point = content.accuracy.get(precision, {}).get("operating_point")
+        if point is None:
+            point = youden_point(scores, positive)
         temperature = proven_temperature(scores, positive, clusters)
         points[precision] = point if temperature is None else float(apply_temperature(point, temperature))
         temperatures[precision] = temperature
@@ -158,15 +205,16 @@ def _deciding(content: BundleContent, draft: Bundle, rows: Sequence[Row]) -> Bun
 
 
 def _write_reference(bundle: Bundle, recipe: Recipe, rows: Sequence[Row], out: Path) -> None:
+    """As the trained network itself answers, so that every precision retrieves among the same cases."""
     if 0 < recipe.references < len(rows):
         rows = sorted(Random(0).sample(list(rows), recipe.references), key=lambda row: row.line)
-    answers = _answers(bundle, recipe.default_precision, rows, "reference")
+    answers = _answers(bundle, FP32, rows, "reference")
     np.savez_compressed(
         out / "reference.npz",
         embeddings=np.stack([answer.prediction.embedding for answer in answers]).astype(np.float32),
-        labels=np.array([row.label for row in rows], "<U8"),
+        labels=np.array([row.label for row in rows]),
         scores=np.array([answer.prediction.score for answer in answers], np.float32),
-        case_ids=np.array([case_id_of(answer.source.sha256) for answer in answers], "<U16"),
+        case_ids=np.array([case_id_of(answer.source.sha256) for answer in answers]),
         origins=np.array([row.columns.get("origin", "") for row in rows]),
     )
 

@@ -51,11 +51,15 @@ class _Place:
     keep: Callable[[PlanKey, bytes], None]
     timing_cache: Path | None
 
+    @property
+    def here(self) -> bool:
+        return self.timing_cache is not None
+
 
 @click.command(epilog="Example: edge-cxr build --bundle research --precision int8")
 @click.option("--bundle", help="Model bundle: a packaged one's name, or a folder  [research].")
 @click.option("--precision", help="auto, fp32, fp16 or int8  [auto: what the box would choose].")
-@click.option("--flavour", type=click.Choice(FLAVOURS), help="Which TensorRT  [the one that is installed].")
+@click.option("--flavour", type=click.Choice(FLAVOURS), help="Which TensorRT  [the one that the box runs].")
 @click.option("--target", help="Compute capabilities to build for without their GPU, as sm_86,sm_89 (tensorrt-rtx).")
 @click.option("--state", help="State folder that keeps the plan  [./edge-cxr-state].")
 @click.option("--key", type=click.Path(path_type=Path), help="Private key to sign the plan with, for other boxes.")
@@ -67,7 +71,10 @@ def build(
     flavour: str | None, target: str | None, key: Path | None, out: Path | None, trusted_keys: tuple[str, ...],
     config: Path | None, as_json: bool, **asked: str | None,
 ) -> None:  # fmt: skip
-    """Build the TensorRT plan of a bundle and keep it where `watch` and `infer` find it."""
+    """Build the TensorRT plan of a bundle and keep it where `watch` and `infer` find it.
+
+    They run one TensorRT, tensorrt where it is installed: a plan of the other flavour is for other boxes.
+    """
     settings = resolve({**asked, "trusted_keys": trusted_keys or None}, os.environ, config).config
     bundle = open_bundle(settings.bundle, trusted_keys=settings.trusted_keys)
     precision = choose_precision(bundle, settings.precision, "tensorrt")
@@ -105,6 +112,10 @@ def build(
         capabilities = ", ".join(gpu.compute_capability for gpu in order.gpus)
         told = "{precision} plan with {flavour} {flavour_version}, {bytes} bytes, built in {built_s} s".format(**built)
         click.echo(f"{told}; for {capabilities} in {place.folder}")
+    runs = installed_flavour()
+    if place.here and runs.name != order.flavour.name:
+        click.echo(f"edge-cxr: watch and infer run {runs.name} {runs.version} here and will not find this plan; "
+                   f"leave out --flavour, or uninstall {runs.name}", err=True)  # fmt: skip
 
 
 def _order(flavour: Flavour, target: str | None) -> _Order:
@@ -113,8 +124,8 @@ def _order(flavour: Flavour, target: str | None) -> _Order:
         if not flavour.targets:
             raise BackendUnavailable(f"{flavour.name} builds for the GPU at hand alone; leave --target out there, or "
                                      "run: pip install tensorrt-rtx")  # fmt: skip
-        named = dict.fromkeys(target.split(","))
-        return _Order(flavour, tuple(Gpu("", "", capability.strip()) for capability in named), None)
+        named = dict.fromkeys(capability.strip() for capability in target.split(","))
+        return _Order(flavour, tuple(Gpu("", "", capability) for capability in named), None)
     try:
         cuda = open_cuda()
     except BackendUnavailable as missing:

@@ -5,6 +5,7 @@ The first line is the figure that matters most to whoever would trust a score: a
 
 from typing import Any
 
+from edge.phantom import LABELS
 from edge.values import INTENDED_USE
 from export.bundle_writer import BundleContent
 from training.statistics import RESAMPLES
@@ -22,7 +23,7 @@ _MEANING = {
 def render_card(content: BundleContent, metrics: dict[str, Any], training: dict[str, Any]) -> str:
     """The whole card in Markdown."""
     parts = [
-        first_line(content.role, metrics),
+        first_line(content.role, metrics, content.labels),
         "",
         f"# Model card: {content.name}",
         "",
@@ -36,7 +37,7 @@ def render_card(content: BundleContent, metrics: dict[str, Any], training: dict[
         "groups of patients where the manifest names them; sensitivity and specificity at the point named, with "
         "Wilson's 95% interval.",
         "",
-        *_figures(metrics),
+        *_figures(metrics, content),
         "",
         *_separated(metrics),
         *_shortcuts(metrics),
@@ -56,12 +57,13 @@ def render_card(content: BundleContent, metrics: dict[str, Any], training: dict[
     return "\n".join(parts) + "\n"
 
 
-def first_line(role: str, metrics: dict[str, Any]) -> str:
+def first_line(role: str, metrics: dict[str, Any], labels: tuple[str, str] = LABELS) -> str:
+    """labels: negative and positive, as a site calls them."""
     if role == "phantom":
         told = f"AUC {_auc(metrics['test'])} on held-out synthetic radiographs"
         return f"**Phantoms only: {told}; it knows nothing of patients.**"
     if role == "site":
-        return _of_its_site(metrics)
+        return _of_its_site(metrics, labels)
     figures = metrics[EXTERNAL]
     counts = f"{figures['n_covid']} COVID-19, {figures['n_other']} other"
     if "auc" not in figures or figures["auc_low"] <= 0.5 <= figures["auc_high"]:
@@ -71,12 +73,12 @@ def first_line(role: str, metrics: dict[str, Any]) -> str:
     return f"**On a source it never saw (Eurorad: {counts}) the AUC is {_auc(figures)}: {verdict}.**"
 
 
-def _of_its_site(metrics: dict[str, Any]) -> str:
+def _of_its_site(metrics: dict[str, Any], labels: tuple[str, str]) -> str:
     measured = [(split, figures) for split, figures in metrics.items() if "auc" in figures]
     if not measured:
         return "**Nobody has measured its scores on radiographs that it was not trained on. Do not use them.**"
     split, figures = measured[0]
-    counts = f"{figures['n_covid']} COVID-19, {figures['n_other']} other"
+    counts = f"{figures['n_covid']} {labels[1]}, {figures['n_other']} {labels[0]}"
     return f"**On {split} ({counts}) the AUC is {_auc(figures)}; of other hospitals this says nothing.**"
 
 
@@ -98,9 +100,10 @@ def _calibration(content: BundleContent) -> str:
     return f"{told} The scores are calibrated by temperatures: {temperatures}."
 
 
-def _figures(metrics: dict[str, Any]) -> list[str]:
+def _figures(metrics: dict[str, Any], content: BundleContent) -> list[str]:
+    negative, positive = content.labels if content.role == "site" else ("other", "COVID-19")
     lines = [
-        "| split | what it is | COVID-19 / other / refused | AUC | sensitivity | specificity | point |",
+        f"| split | what it is | {positive} / {negative} / refused | AUC | sensitivity | specificity | point |",
         "|---|---|---|---|---|---|---|",
     ]
     for split, figures in metrics.items():

@@ -51,6 +51,7 @@ def export(
     route = _route(compiler, precisions, state, machine)  # first: it may refuse, and what follows takes long
     fused = _fused(lungs, members)
     graphs = {"fp32": fused, "fp16": in_half(fused)}
+    (out / "accuracy.json").unlink(missing_ok=True)  # it judged the graphs that are replaced here
     for precision, network in bar(graphs.items(), "export", total=len(graphs)):
         write_graph(network, out / f"model.{precision}.onnx")
     bundle = bundle_of(out, tuple(graphs), name=out.name, members=tuple(member.parent.name for member in members))
@@ -76,7 +77,8 @@ def export(
 
 def _route(compiler: str, precisions: tuple[str, ...], state: str | None, machine: Machine) -> TorchRoute | None:
     if compiler == TORCH_TENSORRT:
-        return open_route(Path(resolve({"state": state}, os.environ, None).config.state), machine)
+        settings = resolve({"state": state}, os.environ, None).config
+        return open_route(Path(settings.state), machine, trusted_keys=settings.trusted_keys)
     if precisions or state is not None:
         raise click.UsageError(f"--precision and --state are for --compiler {TORCH_TENSORRT}; add it or leave them")
     return None

@@ -24,6 +24,7 @@ from edge.errors import EngineError, UsageError
 from edge.outputs.durable import write_durably
 
 _ANY = -1  # how TensorRT writes a free dimension
+_LESS_THAN_FLOAT = {"float16", "bfloat16", "fp8", "fp4"}
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,17 @@ class TensorSummary:
 class NetworkSummary:
     """What TensorRT understood of a graph: the plan itself can be read back only on a GPU.
 
-    layers: how many of each type. heads: the types in which matrix products and softmax answer.
+    layers: how many of each type. types: those in which any layer answers. heads: those in which matrix products and
+    softmax do.
     """
 
     layers: tuple[tuple[str, int], ...]
     inputs: tuple[TensorSummary, ...]
     outputs: tuple[TensorSummary, ...]
-    batches: tuple[int, int, int]
     quantise: int
     dequantise: int
+    quantised: int  # convolutions whose input and weights are both dequantised: TensorRT computes them in int8
+    types: tuple[str, ...]
     heads: tuple[str, ...]
     convolutions: tuple[str, ...]  # the types in which convolutions answer
 
@@ -79,6 +82,7 @@ def build_plan(
     check(inspect(parsed.network), precision)
     config = parsed.builder.create_builder_config()
     _add_profile(parsed, config)
+    _forbid_tf32(config, flavour)
     _set_targets(config, flavour, targets)
     if workspace_bytes is not None:
         config.set_memory_pool_limit(flavour.module.MemoryPoolType.WORKSPACE, workspace_bytes)
@@ -99,7 +103,7 @@ def parse(model: bytes, flavour: Flavour) -> ParsedNetwork:
     """Raises EngineError that names the node which TensorRT does not take."""
     module = flavour.module
     log = open_log(flavour)
-    builder = module.Builder(log)
+    builder = flavour.start("Builder", log)
     network = builder.create_network(flavour.strongly_typed)
     parser = module.OnnxParser(network, log)
     if not parser.parse(model):
@@ -112,17 +116,18 @@ def inspect(network: Any) -> NetworkSummary:
     layers = [network.get_layer(number) for number in range(network.num_layers)]
     kinds = Counter(layer.type.name.lower() for layer in layers)
 
-    def answers_in(*types: str) -> tuple[str, ...]:
-        found = (layer.get_output(0).dtype for layer in layers if layer.type.name in types)
+    def answers_in(*kinds: str) -> tuple[str, ...]:
+        found = (layer.get_output(0).dtype for layer in layers if layer.type.name in kinds)
         return tuple(sorted({_dtype(dtype) for dtype in found}))
 
     return NetworkSummary(
         layers=tuple(sorted(kinds.items())),
         inputs=tuple(_tensor(network.get_input(number)) for number in range(network.num_inputs)),
         outputs=tuple(_tensor(network.get_output(number)) for number in range(network.num_outputs)),
-        batches=BATCHES,
         quantise=kinds["quantize"],
         dequantise=kinds["dequantize"],
+        quantised=_quantised(layers),
+        types=answers_in(*(layer.type.name for layer in layers)),
         heads=answers_in("MATRIX_MULTIPLY", "SOFTMAX"),
         convolutions=answers_in("CONVOLUTION"),
     )
@@ -147,10 +152,29 @@ def check(summary: NetworkSummary, precision: str | None) -> None:
         if tensor.dtype != "float32" or not _fits(tensor.shape, wanted):
             raise EngineError(f"the graph's {tensor.name} is {tensor.dtype} {list(tensor.shape)}; it must be "
                               f"float32 {list(wanted)}. Export the bundle again")  # fmt: skip
-    if precision == "int8" and not (summary.quantise and summary.dequantise):
-        raise EngineError("the int8 graph holds no Q/DQ and would run in fp32; run: edge-cxr calibrate")
-    if precision == "fp16" and "float16" not in summary.convolutions:
-        raise EngineError("no convolution of the fp16 graph is in fp16; export the bundle again")
+    if summary.heads != ("float32",):
+        raise EngineError(f"the graph's heads are in {_listed(summary.heads)}; they must be in float32. "
+                          "Export the bundle again")  # fmt: skip
+    if precision is not None:
+        _check_precision(summary, precision)
+
+
+def _check_precision(summary: NetworkSummary, precision: str) -> None:
+    convolutions = dict(summary.layers).get("convolution", 0)
+    if precision == "int8":
+        # Some stay in floating point: first ones, those after a concatenation, those that cost too much accuracy.
+        if 2 * summary.quantised <= convolutions:
+            raise EngineError(f"{summary.quantised} of the int8 graph's {convolutions} convolutions read Q/DQ; most "
+                              "must. Run: edge-cxr calibrate")  # fmt: skip
+        return
+    if summary.quantise or summary.dequantise:
+        raise EngineError(f"the {precision} graph holds Q/DQ; it is an int8 graph. Export the bundle again")
+    if precision == "fp16" and summary.convolutions != ("float16",):
+        raise EngineError(f"the fp16 graph's convolutions are in {_listed(summary.convolutions)}; all must be in "
+                          "float16. Export the bundle again")  # fmt: skip
+    less = tuple(one for one in summary.types if one in _LESS_THAN_FLOAT)
+    if precision == "fp32" and less:
+        raise EngineError(f"layers of the fp32 graph answer in {_listed(less)}; export the bundle again")
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -158,6 +182,17 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     if len(shape) != len(wanted) or shape[0] != _ANY:
         return False
     return all(expected in (_ANY, got) for got, expected in zip(shape[1:], wanted[1:], strict=True))
+
+
+def _quantised(layers: Sequence[Any]) -> int:
+    dequantised = {layer.get_output(0).name for layer in layers if layer.type.name == "DEQUANTIZE"}
+    # Weights are an input of their own only where they are computed.
+    convolutions = (layer for layer in layers if layer.type.name == "CONVOLUTION" and layer.num_inputs > 1)
+    return sum({layer.get_input(0).name, layer.get_input(1).name} <= dequantised for layer in convolutions)
+
+
+def _listed(types: tuple[str, ...]) -> str:
+    return ", ".join(types) or "none"
 
 
 def _complaint(parser: Any) -> str:
@@ -173,7 +208,7 @@ def _tensor(tensor: Any) -> TensorSummary:
 
 
 def _dtype(dtype: Any) -> str:
-    names = {"FLOAT": "float32", "HALF": "float16"}
+    names = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
     return names.get(dtype.name, str(dtype.name).lower())
 
 
@@ -183,6 +218,13 @@ def _add_profile(parsed: ParsedNetwork, config: Any) -> None:
     if config.add_optimization_profile(profile) < 0:
         raise EngineError(f"TensorRT refuses batches of {BATCHES[0]} to {BATCHES[-1]} ({parsed.log.why()}); "
                           "export the bundle again")  # fmt: skip
+
+
+def _forbid_tf32(config: Any, flavour: Flavour) -> None:
+    """What a graph holds in fp32 is computed in fp32; TensorRT's default rounds to 10 bits of mantissa."""
+    tf32 = getattr(flavour.module.BuilderFlag, "TF32", None)
+    if tf32 is not None:
+        config.clear_flag(tf32)
 
 
 def _set_targets(config: Any, flavour: Flavour, targets: Sequence[str]) -> None:
@@ -203,10 +245,11 @@ def _timings(config: Any, flavour: Flavour, file: Path | None) -> Any:
     if file is None or flavour.portable:
         return None
     kept = file.read_bytes() if file.exists() else b""
-    timings = config.create_timing_cache(kept) or config.create_timing_cache(b"")  # of another version: begin anew
-    if timings is not None:
-        config.set_timing_cache(timings, False)
-    return timings
+    for content in (kept, b""):  # one of another version or GPU is refused: begin anew
+        timings = config.create_timing_cache(content)
+        if timings is not None and config.set_timing_cache(timings, False):
+            return timings
+    return None
 
 
 def _monitor(flavour: Flavour, progress: Callable[[float], None]) -> Any:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge.bundle import Bundle
-from edge.engines.base import INPUT_NAME, OUTPUT_NAMES, Outputs
+from edge.engines.base import INPUT_NAME, INPUT_SIDE, OUTPUT_NAMES, Outputs
 from edge.engines.opening import GpuPlace
 from edge.engines.openvino_cpu import COMPILE_OPTIONS
 from edge.engines.tensorrt_gpu import TensorRTEngine
@@ -27,9 +27,16 @@ def ask_torch(fused: Fused, inputs: NDArray[np.float32]) -> Outputs:
     return joined([Outputs(*(part.numpy() for part in row)) for row in rows])
 
 
-def ask_openvino(graph: Path, batches: Iterable[NDArray[np.float32]]) -> Outputs:
-    """Batches one after the other, as the box runs the graph; the answers of all of them."""
-    request = openvino.Core().compile_model(str(graph), "CPU", COMPILE_OPTIONS).create_infer_request()
+def ask_openvino(graph: Path, batches: Iterable[NDArray[np.float32]], *, batch: int | None = None) -> Outputs:
+    """Batches one after the other; the answers of all of them.
+
+    batch: compiled for just so many, as the box does for one; int8 answers a little otherwise for any number.
+    """
+    core = openvino.Core()
+    model = core.read_model(str(graph))
+    if batch is not None:
+        model.reshape([batch, 1, INPUT_SIDE, INPUT_SIDE])
+    request = core.compile_model(model, "CPU", COMPILE_OPTIONS).create_infer_request()
     asked = []
     for batch in batches:
         request.infer({INPUT_NAME: batch})

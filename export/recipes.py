@@ -8,7 +8,7 @@ from edge.phantom import LABELS
 
 @dataclass(frozen=True)
 class Recipe:
-    """default_precision: what the box runs unless told; reference embeddings come from it.
+    """default_precision: what the box runs unless told; the limits on the lung fraction are drawn from its answers.
 
     decides: whether operating points are set, by Youden's index on validation rows, and temperatures where those rows
     prove them. references: reference cases drawn from the train rows, 0 for all.

@@ -66,7 +66,7 @@ class TorchRoute:
         return KeptPlan(self.store.folder / f"{key.digest}.plan", len(plan), isinstance(by_onnx, Found))
 
 
-def open_route(state: Path, machine: Machine) -> TorchRoute:
+def open_route(state: Path, machine: Machine, *, trusted_keys: tuple[str, ...] = ()) -> TorchRoute:
     """Raises BackendUnavailable when this machine cannot make plans for itself, and then writes nothing."""
     compiler = machine.open_compiler()
     place = machine.find()
@@ -78,4 +78,4 @@ def open_route(state: Path, machine: Machine) -> TorchRoute:
             f"{flavour.version}; install the torch-tensorrt that is built on {flavour.name}"
         )
     folder = open_state(state)
-    return TorchRoute(machine, compiler, PlanStore(folder.plans, site_key=folder.site_key))
+    return TorchRoute(machine, compiler, PlanStore(folder.plans, site_key=folder.site_key, trusted_keys=trusted_keys))

@@ -58,6 +58,7 @@ def compile_plan(
                     arg_inputs=(compiler.Input(**batches, dtype=torch.float32, name=INPUT_NAME),),
                     arg_input_binding_names=(INPUT_NAME,),
                     output_binding_names=tuple(OUTPUT_NAMES),
+                    disable_tf32=True,  # as the other route
                     # The default lies in a folder that every user of the machine can write.
                     timing_cache_path=str(Path(scratch, "timing.cache")),
                 )

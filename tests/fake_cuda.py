@@ -6,6 +6,7 @@ buffer must be ordered by a stream, a wait or a synchronise; memory must be free
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
@@ -92,6 +93,7 @@ class FakeCuda:
         self.known_done: set[int] = set()  # by the host
         self.allocations = 0
         self.closed = False
+        self.tensorrt: weakref.WeakSet[Any] = weakref.WeakSet()  # its objects, which need the context to be freed
         self._streams: dict[int, FakeStream] = {}
         self._memory: dict[int, FakeMemory] = {}
         self._pinned: list[FakePinned] = []
@@ -162,6 +164,7 @@ class FakeCuda:
     def close(self) -> None:
         assert not self.closed, "closed twice"
         assert self.used_bytes == 0, f"{self.used_bytes} bytes were not freed"
+        assert not self.tensorrt, f"the context goes before {', '.join(type(one).__name__ for one in self.tensorrt)}"
         self.closed = True
 
     def at(self, address: int) -> FakeMemory:
@@ -206,8 +209,8 @@ class DataType(Enum):
 class FakeTensorRT:
     """The module: its runtime loads PLAN alone and answers with a function.
 
-    complaints: what the next executions fail with. tensors: names and types of inputs and outputs. scratch_bytes: what
-    a batch of so many needs.
+    complaints: what the next executions fail with. load_complaint: what every plan is refused with. tensors: names and
+    types of inputs and outputs. scratch_bytes: what a batch of so many needs.
     """
 
     DataType = DataType
@@ -230,6 +233,7 @@ class FakeTensorRT:
     def __init__(self, cuda: FakeCuda, answer: Callable[[NDArray[np.float32]], Outputs] = mean_of) -> None:
         self.cuda, self.answer = cuda, answer
         self.complaints: list[str] = []
+        self.load_complaint = ""
         self.scratch_bytes: Callable[[int], int] = lambda count: count * SCRATCH_BYTES
         self.tensors = dict.fromkeys((INPUT_NAME, *OUTPUT_NAMES), DataType.FLOAT)
 
@@ -240,13 +244,23 @@ class FakeTensorRT:
         return FakeRuntime(self, log)
 
 
+class TooNewTensorRT(FakeTensorRT):
+    """For a driver that is too old: the library hands pybind a null pointer."""
+
+    def Runtime(self, log: Any) -> "FakeRuntime":  # noqa: N802 - TensorRT's name
+        log.log(self.ILogger.Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+
 class FakeRuntime:
     def __init__(self, module: FakeTensorRT, log: Any) -> None:
         self._module, self._log = module, log
+        module.cuda.tensorrt.add(self)
 
     def deserialize_cuda_engine(self, plan: bytes) -> "FakeCudaEngine | None":
-        if plan != PLAN:
-            self._log.log(FakeTensorRT.ILogger.Severity.ERROR, "magic tag does not match")
+        if plan != PLAN or self._module.load_complaint:
+            why = self._module.load_complaint or "magic tag does not match"
+            self._log.log(FakeTensorRT.ILogger.Severity.ERROR, why)
             return None
         return FakeCudaEngine(self._module, self._log)
 
@@ -255,6 +269,7 @@ class FakeCudaEngine:
     def __init__(self, module: FakeTensorRT, log: Any) -> None:
         self._module, self._log = module, log
         self.num_io_tensors = len(module.tensors)
+        module.cuda.tensorrt.add(self)
 
     def get_tensor_name(self, number: int) -> str:
         return list(self._module.tensors)[number]
@@ -274,6 +289,7 @@ class FakeContext:
         self._sized_for = 0
         self._scratch: FakeMemory | None = None
         self._addresses: dict[str, int] = {}
+        module.cuda.tensorrt.add(self)
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._count = shape[0]
@@ -298,12 +314,12 @@ class FakeContext:
         assert self._sized_for == self._count, "the scratch memory was divided for another batch"
         assert self._scratch is not None
         assert self._addresses.keys() == self._module.tensors.keys()
-        cuda, count = self._module.cuda, self._count
+        cuda, count, answer = self._module.cuda, self._count, self._module.answer
         given, *answers = (cuda.at(self._addresses[name]) for name in (INPUT_NAME, *OUTPUT_NAMES))
 
         def compute() -> None:
             pixels = given.content[: count * INPUT_SIDE**2 * 4].view(np.float32)
-            outputs = self._module.answer(pixels.reshape(count, 1, INPUT_SIDE, INPUT_SIDE).copy())
+            outputs = answer(pixels.reshape(count, 1, INPUT_SIDE, INPUT_SIDE).copy())
             for name, memory in zip(OUTPUT_NAMES, answers, strict=True):
                 values = np.ascontiguousarray(getattr(outputs, name), np.float32).reshape(-1).view(np.uint8)
                 memory.content[: len(values)] = values

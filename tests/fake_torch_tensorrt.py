@@ -27,13 +27,16 @@ class FakeDynamo:
 
     def convert_exported_program_to_serialized_trt_engine(
         self, exported_program: Any, *, arg_inputs: Any = None, arg_input_binding_names: Any = None,
-        output_binding_names: Any = None, timing_cache_path: str = "", **others: Any,
+        output_binding_names: Any = None, timing_cache_path: str = "", disable_tf32: bool = False, **others: Any,
     ) -> bytes:  # fmt: skip
         if self.fault is not None:
             raise self.fault
         assert not others
         self.program = exported_program
-        self.asked = {"inputs": arg_inputs, "named": arg_input_binding_names, "answers": output_binding_names}
+        self.asked = {
+            "inputs": arg_inputs, "named": arg_input_binding_names, "answers": output_binding_names,
+            "tf32": not disable_tf32,
+        }  # fmt: skip
         return self.plan
 
 

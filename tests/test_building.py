@@ -3,7 +3,9 @@
 import json
 import logging
 import os
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -13,24 +15,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fake_cuda import PLAN, FakeCuda, FakeTensorRT
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fake_cuda import PLAN, FakeCuda, FakeTensorRT, TooNewTensorRT
 from fake_engine import mean_of
 from prometheus_client.parser import text_string_to_metric_families
 from tiny_bundle import write_tiny_bundle
 
 from edge.building import PlanBuild, build_command
-from edge.bundle import read_bundle
+from edge.bundle import read_bundle, sign_bundle
 from edge.config import Config
 from edge.daemon import Daemon
 from edge.engine_room import GpuRoute
 from edge.engines import open_engine
 from edge.engines.opening import GpuPlace
-from edge.engines.plans import PlanStore, plan_key
+from edge.engines.plans import PlanStore, plan_key, record_of, write_plan
 from edge.errors import BackendUnavailable, EngineError, Stopped
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom
+from edge.signature import public_key_of, sign
 from edge.state import open_state
 from edge.values import Report, Sighting
+from export.build_cli import build as build_cli
 
 PATIENCE_S = 60
 
@@ -44,6 +49,7 @@ SPEAKS = """
 print("[TRT] some library talks")
 print('{"progress": 0.25}', flush=True)
 print("[]")
+print('{"progress": "half of it"}')
 print('{"progress": 1.0}', flush=True)
 print('{"outcome": "built"}')
 """
@@ -63,10 +69,31 @@ def test_a_failed_build_gives_the_childs_last_line_as_its_reason() -> None:
         PlanBuild(child("raise SystemExit(7)")).run(lambda fraction: None)
 
 
-def test_radiographs_come_first() -> None:
-    program = "import os, sys, time; time.sleep(1); sys.exit(f'niceness {os.nice(0)}')"
-    with pytest.raises(EngineError, match=rf"niceness {min(os.nice(0) + 10, 19)}"):
-        PlanBuild(child(program)).run(lambda fraction: None)
+@pytest.mark.parametrize("more", [0, 5, 15])
+def test_radiographs_come_first(more: int) -> None:
+    """However courteous the daemon is itself: by as much as it was started with."""
+    program = "import os, sys, time; time.sleep(0.5); sys.exit(f'niceness {os.nice(0)}')"
+    daemon = f"""
+import os
+from edge.building import PlanBuild
+os.nice({more})
+PlanBuild({child(program)!r}).run(print)
+"""
+    done = subprocess.run(child(daemon), capture_output=True, text=True, check=False)
+    assert f"(niceness {min(os.nice(0) + more + 10, 19)})" in done.stderr
+
+
+def test_whatever_happens_the_child_ends(tmp_path: Path) -> None:
+    program = f"""
+import os, pathlib, time
+pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
+print('{{"progress": 0.1}}', flush=True)
+time.sleep(600)
+"""
+    with pytest.raises(ZeroDivisionError):
+        PlanBuild(child(program)).run(lambda fraction: 1 / 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
 
 
 def test_a_build_that_is_stopped_ends_at_once() -> None:
@@ -89,6 +116,16 @@ def test_the_childs_command_is_one_that_there_is(tmp_path: Path) -> None:
         assert "no GPU can be used" in str(fault)
 
 
+def test_the_child_builds_for_this_box_and_trusts_whom_it_trusts(tmp_path: Path) -> None:
+    keys = tuple("ed25519:" + letter * 43 + "=" for letter in "AB")
+    config = Config(bundle="of its own", precision="fp16", state=str(tmp_path), trusted_keys=keys)
+    arguments = build_command(config)
+    asked = build_cli.make_context("build", arguments[arguments.index("build") + 1 :]).params
+    assert {name: asked[name] for name in ("bundle", "precision", "state", "trusted_keys")} == {
+        "bundle": "of its own", "precision": "fp16", "state": str(tmp_path), "trusted_keys": keys,
+    }  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
@@ -106,6 +143,8 @@ class Box:
         gpu: bool = True,
         program: str = "",
         backend: str = "auto",
+        tensorrt: type[FakeTensorRT] = FakeTensorRT,
+        trusted_keys: tuple[str, ...] = (),
     ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -113,27 +152,32 @@ class Box:
         self.incoming, self.state = root / "incoming", root / "state"
         self.incoming.mkdir()
         self.config = Config(
-            state=str(self.state), bundle=str(folder), listen=self._address, scan_s=0.2, backend=backend
-        )
+            state=str(self.state), bundle=str(folder), listen=self._address, scan_s=0.2, backend=backend,
+            trusted_keys=trusted_keys,
+        )  # fmt: skip
         self.bundle = read_bundle(folder)
         self.cudas: list[FakeCuda] = []
         self.reports: list[Report] = []
         self.said: list[str] = []
         self._cpu = open_engine(self.bundle, backend="openvino")
         self._answer = self._cpu.infer if right else mean_of
-        self._program, self._gpu = program, gpu
+        self._program, self._gpu, self._tensorrt = program, gpu, tensorrt
 
     def find(self) -> GpuPlace:
         if not self._gpu:
             raise BackendUnavailable("no GPU is here; buy one")
         self.cudas.append(FakeCuda())
-        return GpuPlace(self.cudas[-1], FakeTensorRT(self.cudas[-1], self._answer).flavour())
+        return GpuPlace(self.cudas[-1], self._tensorrt(self.cudas[-1], self._answer).flavour())
 
-    def keep_plan(self) -> None:
+    def keep_plan(self, *, signed_with: Ed25519PrivateKey | None = None) -> None:
         place = self.find()
         state = open_state(self.state)
         key = plan_key(self.bundle.model_bytes("fp32"), "fp32", place.flavour, place.cuda.gpu)
-        PlanStore(state.plans, site_key=state.site_key).keep(key, PLAN)
+        if signed_with is None:
+            PlanStore(state.plans, site_key=state.site_key).keep(key, PLAN)
+        else:
+            record = record_of(key, PLAN)
+            write_plan(state.plans, key, PLAN, record, sign(record, signed_with).line)
         place.cuda.close()
 
     def radiograph(self, seed: int) -> Report:
@@ -272,6 +316,24 @@ def test_a_plan_that_is_kept_serves_from_the_start(folder: Path, tmp_path: Path)
     assert not any("CPU" in line for line in box.said)
 
 
+def test_a_plan_that_somebody_trusted_built_serves_too(tmp_path: Path) -> None:
+    own = write_tiny_bundle(tmp_path / "tiny")
+    key = Ed25519PrivateKey.generate()
+    sign_bundle(own, key)
+    box = Box(own, tmp_path, trusted_keys=(public_key_of(key),))
+    box.keep_plan(signed_with=key)
+    with box.running():
+        assert box.radiograph(1).engine.backend == "tensorrt"
+
+
+def test_with_too_old_a_driver_for_tensorrt_the_cpu_scores(folder: Path, tmp_path: Path) -> None:
+    box = Box(folder, tmp_path, tensorrt=TooNewTensorRT, program="raise SystemExit('nothing is to be built')")
+    box.keep_plan()
+    with box.running():
+        assert box.radiograph(1).engine.backend == "openvino"
+    assert any("the CPU scores: tensorrt 1.2.3 does not start here" in line for line in box.said)
+
+
 def test_a_kept_plan_that_answers_wrongly_does_not_serve_and_is_not_built_again(folder: Path, tmp_path: Path) -> None:
     box = Box(folder, tmp_path, right=False, program="raise SystemExit('nothing is to be built')", backend="tensorrt")
     box.keep_plan()
@@ -287,7 +349,8 @@ def test_a_single_run_builds_nothing(folder: Path, tmp_path: Path) -> None:
     write_dicom(render(1, "covid", longest_side=256), box.incoming / "1.dcm")
     box.daemon(once=True).run()
     assert [report.engine.backend for report in box.reports] == ["openvino"]
-    assert any("Run: edge-cxr build" in line for line in box.said)
+    advice = f"Run: edge-cxr build --precision fp32 --state {box.state} with the same --bundle"
+    assert any(advice in line for line in box.said)
     assert not (tmp_path / "built").exists()
 
 

@@ -72,11 +72,23 @@ def test_a_good_bundle_opens(folder: Path) -> None:
         ({"temperatures": None}, "is incomplete or damaged"),
         ({"temperatures": {"fp32": 0.0}}, "a temperature must be within 0.05 and 20.0; it is 0.0"),
         ({"temperatures": {"fp32": "warm"}}, "is incomplete or damaged"),
+        ({"temperatures": {"fp32": True}}, "True is no number"),
+        ({"temperatures": {"fp32": float("nan")}}, "nan is no number"),
         ({"precisions": []}, r"is incomplete or damaged \(precisions are \[\]\)"),
         ({"precisions": ["auto"]}, "is incomplete or damaged"),
         ({"precisions": ["int8"]}, r"is incomplete or damaged .*model\.int8\.onnx"),
         ({"embedding_member": "resnet50"}, "embedding member 'resnet50' is no member"),
         ({"operating_points": {"fp32": "high"}}, "is incomplete or damaged"),
+        ({"operating_points": {"fp32": "0.5"}}, "'0.5' is no number"),
+        ({"operating_points": {"fp32": True}}, "True is no number"),
+        ({"operating_points": {"fp32": float("nan")}}, "nan is no number"),
+        ({"operating_points": {"fp32": 1.5}}, "1.5 is not within 0 and 1"),
+        ({"operating_points": {"fp32": -0.1}}, "-0.1 is not within 0 and 1"),
+        ({"members": "tiny", "embedding_member": "t"}, "members are 'tiny'"),
+        ({"members": ["tiny", "tiny"]}, r"members are \['tiny', 'tiny'\]"),
+        ({"labels": "ab"}, "labels are 'ab'"),
+        ({"gates": {"lung_fraction": {"low": False, "high": 1.0, "margin": 0.0}}}, "False is no number"),
+        ({"gates": {"lung_fraction": {"low": 0.0, "high": float("inf"), "margin": 0.0}}}, "inf is no number"),
         ({"gates": {"lung_fraction": {"low": None, "high": 1.0, "margin": 0.0}}}, "is incomplete or damaged"),
         (
             {"preprocessing": asdict(SMALLER), "preprocessing_digest": SMALLER.digest},
@@ -117,6 +129,14 @@ def test_a_key_that_stands_twice_is_refused(folder: Path, level: str) -> None:
         text = text.replace('"files": {', f'"files": {{"MODEL_CARD.md": "{"0" * 64}",')
     (folder / "manifest.json").write_text(text)
     with pytest.raises(BundleError, match=r"key '(role|MODEL_CARD\.md)' stands there twice"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_what_is_no_number_is_refused_wherever_it_stands(folder: Path, text: str) -> None:
+    manifest = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(manifest.replace('"metrics": {}', f'"metrics": {{"test": {{"n": {text}}}}}'))
+    with pytest.raises(BundleError, match=r"manifest\.json is incomplete or damaged \((nan|-?inf) is no number\)"):
         read_bundle(folder)
 
 
@@ -169,9 +189,16 @@ def test_only_what_verifies_is_signed(folder: Path) -> None:
     [
         ("reference.npz", b"PK\x03\x04 and no more"),
         ("reference.npz", b"no archive"),
+        ("reference.npz", b""),
         ("golden/expected.json", b"{"),
         ("golden/expected.json", b'{"cases": [{"file": "golden/a.dcm", "precisions": {"fp32": {"score": 0.5}}}]}'),
         ("golden/expected.json", b'{"cases": [{"file": "golden/b.dcm", "precisions": {}}]}'),
+        ("golden/expected.json", b'{"cases": []}'),
+        ("golden/expected.json", b'{"cases": [{"file": "golden/a.dcm", "precisions": {}}]}'),
+        (
+            "golden/expected.json",
+            b'{"cases": [{"file": "golden/a.dcm", "precisions": {"fp32": {"score": "0.5", "lung_fraction": 0}}}]}',
+        ),
     ],
 )
 def test_a_part_that_cannot_be_parsed_says_so_when_the_bundle_is_opened(
@@ -181,6 +208,61 @@ def test_a_part_that_cannot_be_parsed_says_so_when_the_bundle_is_opened(
     write_manifest(folder)
     with pytest.raises(BundleError, match=f"{name} is incomplete or damaged"):
         open_bundle(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"embeddings": np.zeros((8, 64), np.float32)}, r"embeddings are \[8, 64\]"),
+        ({"embeddings": np.zeros(8, np.float32)}, r"embeddings are \[8\]"),
+        ({"embeddings": np.full((8, 128), np.nan, np.float32)}, "an embedding is not finite"),
+        ({"labels": np.array(["covid"] * 3)}, r"'labels': \(3,\)"),
+        ({"case_ids": np.array([["0"] * 8])}, r"'case_ids': \(1, 8\)"),
+        ({"origins": np.array("phantom:1:covid")}, r"'origins': \(\)"),
+        ({"scores": np.zeros(9, np.float32)}, r"'scores': \(9,\)"),
+        ({"scores": np.full(8, np.nan, np.float32)}, "a score not within 0 and 1"),
+        ({"scores": np.full(8, 1.5, np.float32)}, "a score not within 0 and 1"),
+    ],
+)
+def test_a_reference_of_other_shapes_or_numbers_is_refused(
+    folder: Path, changes: dict[str, np.ndarray], message: str
+) -> None:
+    arrays = dict(np.load(folder / "reference.npz"))
+    np.savez(folder / "reference.npz", **{**arrays, **changes})
+    write_manifest(folder)
+    with pytest.raises(BundleError, match=rf"reference\.npz is incomplete or damaged .*{message}"):
+        open_bundle(str(folder))
+
+
+def test_a_reference_whose_compressed_bytes_are_damaged_is_refused(folder: Path) -> None:
+    np.savez_compressed(folder / "reference.npz", **dict(np.load(folder / "reference.npz")))
+    damaged = bytearray((folder / "reference.npz").read_bytes())
+    damaged[60:90] = b"\xff" * 30
+    (folder / "reference.npz").write_bytes(damaged)
+    write_manifest(folder)
+    with pytest.raises(BundleError, match=r"reference\.npz is incomplete or damaged"):
+        open_bundle(str(folder))
+
+
+def test_a_precision_without_a_golden_case_is_refused(folder: Path) -> None:
+    expected = json.loads((folder / "golden/expected.json").read_text())
+    del expected["cases"][0]["precisions"]["fp16"]
+    (folder / "golden/expected.json").write_text(json.dumps(expected))
+    shutil.copyfile(folder / "model.fp32.onnx", folder / "model.fp16.onnx")
+    write_manifest(folder, precisions=["fp32", "fp16"])
+    with pytest.raises(BundleError, match=r"expected\.json is incomplete or damaged .*no case tells what fp16 answers"):
+        open_bundle(str(folder))
+
+
+def test_a_bundle_of_which_nothing_passed_its_gate_is_no_use_but_is_still_read(folder: Path) -> None:
+    shutil.copyfile(folder / "model.fp32.onnx", folder / "model.fp16.onnx")
+    failed = {"passed": False, "failures": ["AUC fell by 0.02"]}
+    write_manifest(folder, precisions=["fp32", "fp16"], accuracy={"fp32": failed})
+    open_bundle(str(folder))
+    write_manifest(folder, precisions=["fp32", "fp16"], accuracy={"fp32": failed, "fp16": failed})
+    with pytest.raises(BundleError, match=r"in no precision \(fp16: AUC fell by 0\.02; fp32: .*use another bundle"):
+        open_bundle(str(folder))
+    assert read_bundle(folder).manifest.accuracy.keys() == {"fp32", "fp16"}
 
 
 @pytest.mark.parametrize("name", ["reference.npz", "golden/expected.json"])

@@ -110,23 +110,37 @@ def test_a_key_that_others_may_read_signs_nothing(bundle: Path, key: Path) -> No
 
 
 def test_show_tells_what_is_known_of_each_precision(bundle: Path) -> None:
-    outcome = {"fp32": {"passed": False, "failures": ["AUC fell by 0.02"], "auc_loss": 0.02}}
+    outcome = {
+        "fp16": {"passed": False, "failures": ["AUC fell by 0.02"], "auc_loss": 0.02},
+        "fp32": {"passed": True, "failures": []},
+    }
+    shutil.copyfile(bundle / "model.fp32.onnx", bundle / "model.fp16.onnx")
     metrics = {
         "test": {"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95, "n_covid": 3, "n_other": 4},
         "one": {"n_covid": 2},
     }
-    write_manifest(bundle, accuracy=outcome, metrics=metrics)
+    write_manifest(bundle, accuracy=outcome, metrics=metrics, precisions=["fp32", "fp16"])
     told = json.loads(call("bundle", "show", bundle, "--json").stdout)
     size_bytes = (bundle / "model.fp32.onnx").stat().st_size
     known = {"operating_point": 0.5, "temperature": None, "accuracy": outcome["fp32"], "bytes": size_bytes}
-    assert told["precisions"] == {"fp32": known}
+    failed = {**known, "operating_point": None, "accuracy": outcome["fp16"]}
+    assert told["precisions"] == {"fp32": known, "fp16": failed}
     assert told["metrics"] == metrics
     assert (told["role"], told["members"], told["embedding_member"]) == ("phantom", ["tiny"], "tiny")
     listed = [path for path in bundle.rglob("*") if path.is_file() and path.name != "manifest.json"]
     assert told["bytes"] == sum(path.stat().st_size for path in listed)
     shown = call("bundle", "show", bundle).stdout
-    for words in ("tiny (phantom)", "0.500", "none", "failed", "AUC fell by 0.02", "0.900 (0.800 to 0.950)"):
+    for words in ("tiny (phantom)", "0.500", "none", "passed", "failed", "AUC fell by 0.02", "0.900 (0.800 to 0.950)"):
         assert words in shown
+
+
+@pytest.mark.parametrize("metrics", [{"test": 0.9}, {"test": {"auc": "x", "auc_low": 1, "auc_high": 1}}, [0.9]])
+def test_show_of_figures_that_are_none_is_refused_with_one_line(bundle: Path, metrics: object) -> None:
+    write_manifest(bundle, metrics=metrics)
+    refused = call("bundle", "show", bundle)
+    assert refused.exit_code != 0
+    (line,) = refused.stderr.splitlines()
+    assert "manifest.json is incomplete or damaged" in line
 
 
 def test_show_of_a_bundle_that_was_never_measured(bundle: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_engine import FakeEngine
 from tiny_bundle import write_manifest, write_tiny_bundle
 
 from edge.config import Config
@@ -23,7 +24,8 @@ from edge.errors import EngineError, StateError, Stopped, UsageError
 from edge.inbox import Inbox
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom, write_png
-from edge.stages import Take
+from edge.pipeline import Pipeline
+from edge.stages import Take, Taken
 from edge.values import Report, Sighting
 
 PATIENCE_S = 60
@@ -319,3 +321,51 @@ def test_an_input_that_will_not_move_stays_and_its_result_counts(config: Config,
     assert run_once(Config(**{**vars(config), "after": "archive"}), incoming) == []
     assert list(incoming.iterdir()) == []
     assert len(results(config)) == 2
+
+
+class Closable(FakeEngine):
+    closed = False
+
+    def close(self) -> None:
+        assert not self.closed, "closed twice"
+        self.closed = True
+
+
+def test_engines_change_between_two_radiographs_and_the_old_one_is_closed(config: Config, incoming: Path) -> None:
+    """While one answers another one waits; nothing else can hold up a radiograph for so long that this shows."""
+    daemon = Daemon(config, incoming, once=False, logger=quiet())
+    before, after = Closable(), Closable()
+    nothing: Any = None
+    pipeline = Pipeline(nothing, before, nothing, nothing)
+    scoring, built, go_on = threading.Event(), threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def score(taken: Taken) -> Taken:
+        scoring.set()
+        assert go_on.wait(PATIENCE_S)
+        seen.append(pipeline.engine is before and not before.closed)
+        return taken
+
+    class Room:
+        def built(self, build: object) -> Closable:
+            built.set()
+            return after
+
+        def took_over(self, engine: Closable) -> None:
+            seen.append(pipeline.engine is after and before.closed)
+
+    room: Any = Room()
+    scored: Any = daemon._scored(score)  # type: ignore[arg-type]
+    threads = [
+        threading.Thread(target=scored, args=(Taken(Sighting(incoming / "a.dcm", 1, 1, 1), 0.0),)),
+        threading.Thread(target=daemon._change_engine, args=(room, nothing, pipeline)),
+    ]
+    for thread, begun in zip(threads, (scoring, built), strict=True):
+        thread.start()
+        assert begun.wait(PATIENCE_S)
+    threads[1].join(0.3)  # it would have changed them by now
+    go_on.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert seen == [True, True]
+    assert not after.closed

@@ -99,6 +99,16 @@ def test_what_is_no_protobuf_is_an_error(content: bytes) -> None:
         has_external_data(content)
 
 
+@pytest.mark.parametrize("tag", [b"\xea\x80\x80\x80\x10", b"\xea\x80\x80\x80\x80\x00", b"\x02", b"\x00"],
+                         ids=["33 bits", "six bytes", "number 0", "number 0 again"])  # fmt: skip
+def test_a_tag_that_protobuf_reads_in_another_way_is_an_error(tag: bytes) -> None:
+    """Cut to 32 bits the first is field 13, external_data: OpenVINO would read the file."""
+    tensor = tag + _length(4) + b"\x0a\x02xy"
+    graph = b"\x2a" + _length(len(tensor)) + tensor
+    with pytest.raises(ValueError, match="tag 0x"):
+        has_external_data(b"\x3a" + _length(len(graph)) + graph)
+
+
 def test_endless_nesting_is_an_error() -> None:
     message = b""
     for _ in range(60):  # graph in attribute in node in graph: three levels each

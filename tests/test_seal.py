@@ -154,6 +154,30 @@ def test_a_link_is_refused_though_it_leads_to_the_same_bytes(folder: Path, name:
     assert_refused(folder, f"{name} is a link, and a bundle holds its files itself; copy what it leads to")
 
 
+def test_a_link_put_there_after_the_look_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "MODEL_CARD.md").rename(folder.parent / "elsewhere")
+    (folder / "MODEL_CARD.md").symlink_to(folder.parent / "elsewhere")
+    monkeypatch.setattr(Path, "is_symlink", lambda path: False)
+    assert_refused(folder, r"MODEL_CARD\.md cannot be read \(Too many levels of symbolic links\)")
+
+
+@pytest.mark.parametrize("name", ["manifest.sig", ".manifest.sig.part"])
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+def test_signing_writes_through_no_link(folder: Path, name: str, kind: str) -> None:
+    """A bundle of somebody else's could lead to the very key that signs it."""
+    precious = folder.parent / "site.key"
+    precious.write_bytes(b"precious")
+    (folder / name).unlink(missing_ok=True)
+    if kind == "symbolic":
+        (folder / name).symlink_to(precious)
+    else:
+        (folder / name).hardlink_to(precious)
+    sign_bundle(folder, KEY)
+    assert precious.read_bytes() == b"precious"
+    assert (folder / "manifest.sig").stat().st_mode & 0o444 == 0o444  # the box reads it as another user
+    assert open_bundle(str(folder), trusted_keys=TRUSTED).signed_by == TRUSTED[0]
+
+
 def test_the_folder_itself_may_be_a_link(folder: Path) -> None:
     (folder.parent / "current").symlink_to(folder)
     assert open_bundle(str(folder.parent / "current"), trusted_keys=TRUSTED).signed_by == TRUSTED[0]

@@ -16,6 +16,7 @@ from edge.imaging.preprocess import Preprocessing
 from edge.known_answer import ask
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom
+from edge.values import PRECISIONS
 
 REFERENCE_CASES = 8
 
@@ -118,5 +119,5 @@ def _answers(bundle: Bundle) -> dict[str, float]:
 
 
 def _write_expected(folder: Path, expected: dict[str, float]) -> None:
-    cases = [{"file": "golden/a.dcm", "precisions": {"fp32": expected}}]
+    cases = [{"file": "golden/a.dcm", "precisions": dict.fromkeys(PRECISIONS, expected)}]
     (folder / "golden/expected.json").write_text(json.dumps({"cases": cases}))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edge.bundle import open_bundle
+from edge.engines.opening import choose_precision
 from edge.imaging.preprocess import Preprocessing
 from training import options
 from training.devices import Place
@@ -107,7 +108,8 @@ def train(inits: dict[str, Path], report: bool, **wished: object) -> None:
 @click.option("--without-radiographs", is_flag=True, help="Leave out of that report what shows patients' radiographs.")
 @click.option("--split", "names", multiple=True, default=["test"], show_default=True, help="Splits to score.")
 @click.option("--bundle", type=options.FOLDER, help="Score by the box's own pipeline, with this bundle.")
-@click.option("--precision", default="int8", show_default=True, help="Precision of the bundle.")
+@click.option("--precision", default="auto", show_default=True,
+              help="Precision of the bundle; auto: what the box would choose on a CPU.")  # fmt: skip
 @click.option("--lungs", "lungs_path", type=options.CHECKPOINT, help="Without a bundle: the lung checkpoint,")
 @click.option("--member", type=options.CHECKPOINT, help="and the classifier's.")
 @click.option("--shortcuts", is_flag=True, help="Also baselines on width, aspect and view, fitted on the train rows.")
@@ -138,6 +140,8 @@ def evaluate(
     )
     rows = hold_out(rows, shares=options.HELD_OUT, seed=seed)
     splits = {name: require_split(manifest, rows, name) for name in names}
+    if bundle is not None:
+        precision = choose_precision(open_bundle(str(bundle)), precision)
     if lung_masks:
         if bundle is None:
             raise click.UsageError("name the bundle whose lung masks are measured with --bundle")

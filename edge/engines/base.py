@@ -2,19 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.bundle import EMBEDDING_LENGTH
 from edge.errors import EngineError
 from edge.temperature import apply_temperature
 from edge.values import MODEL_INPUT_SIDE, EngineIdentity, ModelInput, Prediction
 
 MAX_BATCH = 8
-INPUT_SIDE, MASK_SIDE, EVIDENCE_SIDE, EMBEDDING_SIZE = MODEL_INPUT_SIDE, 256, 32, 128
+INPUT_SIDE, MASK_SIDE, EVIDENCE_SIDE, EMBEDDING_SIZE = MODEL_INPUT_SIDE, 256, 32, EMBEDDING_LENGTH
 INPUT_NAME = "radiograph"
 OUTPUT_NAMES = ("score", "member_scores", "embedding", "lung_mask", "evidence_map")
+_ROUNDING = 1e-6  # by which a probability may leave 0..1
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,7 @@ class Engine(ABC):
         if batch.dtype != np.float32 or batch.shape[1:] != expected or not 1 <= len(batch) <= MAX_BATCH:
             wanted = f"float32 [1..{MAX_BATCH}, {', '.join(map(str, expected))}]"
             raise ValueError(f"a batch must be {wanted}; it is {batch.dtype} {list(batch.shape)}")
-        outputs = self._run(batch)
-        self._check(outputs, len(batch))
-        return outputs
+        return self._checked(self._run(batch), len(batch))
 
     @abstractmethod
     def _run(self, batch: NDArray[np.float32]) -> Outputs: ...
@@ -61,7 +61,7 @@ class Engine(ABC):
     def close(self) -> None:
         """Free the runtime's memory. The engine answers no more."""
 
-    def _check(self, outputs: Outputs, count: int) -> None:
+    def _checked(self, outputs: Outputs, count: int) -> Outputs:
         shapes = {
             "score": (count,),
             "member_scores": (count, len(self.members)),
@@ -69,12 +69,21 @@ class Engine(ABC):
             "lung_mask": (count, 1, MASK_SIDE, MASK_SIDE),
             "evidence_map": (count, 1, EVIDENCE_SIDE, EVIDENCE_SIDE),
         }
+        clipped = {}
         for name, shape in shapes.items():
             values = getattr(outputs, name)
             if values.shape != shape:
                 raise EngineError(f"the engine's {name} is {values.shape}, not {shape}; export the bundle again")
             if not np.isfinite(values).all():
                 raise EngineError(f"the engine's {name} is not finite; no result can be trusted. Run: edge-cxr doctor")
+            if name == "embedding":
+                continue
+            low, high = float(values.min()), float(values.max())
+            if low < -_ROUNDING or high > 1 + _ROUNDING:
+                raise EngineError(f"the engine's {name} is {low:.4g} to {high:.4g}, not within 0 and 1; no result "
+                                  "can be trusted. Run: edge-cxr doctor")  # fmt: skip
+            clipped[name] = values.clip(0, 1)
+        return replace(outputs, **clipped)
 
 
 def predict(engine: Engine, inputs: Sequence[ModelInput]) -> list[Prediction]:

@@ -83,22 +83,23 @@ def open_cuda() -> Cuda:
 
 
 class _DeviceMemory:
-    def __init__(self, allocation: Any, size_bytes: int) -> None:
-        self._allocation = allocation
+    def __init__(self, cuda: "PyCuda", allocation: Any, size_bytes: int) -> None:
+        self._cuda, self._allocation = cuda, allocation
         self.address, self.size_bytes = int(allocation), size_bytes
 
     def free(self) -> None:
-        self._allocation.free()
+        self._cuda.told(self._allocation.free)
 
 
 class _PinnedMemory:
-    def __init__(self, array: NDArray[np.float32]) -> None:
+    def __init__(self, cuda: "PyCuda", array: NDArray[np.float32]) -> None:
         self.array = array
+        self._cuda = cuda
         self._allocation: Any = array.base
 
     def free(self) -> None:
         del self.array  # whoever reads it now would read what is not there
-        self._allocation.free()
+        self._cuda.told(self._allocation.free)
 
 
 class PyCuda:
@@ -118,45 +119,49 @@ class PyCuda:
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
         """CUDA's contexts belong to threads; the engine is opened in one and may answer in another."""
-        self._told(self._context.push)
+        self.told(self._context.push)
         try:
             yield
-        finally:
-            self._driver.Context.pop()
+        except BaseException:
+            with contextlib.suppress(EngineError):  # some faults of CUDA stay, and the first of them tells why
+                self.told(self._driver.Context.pop)
+            raise
+        self.told(self._driver.Context.pop)
 
     def free_bytes(self) -> int:
-        free, _ = self._told(self._driver.mem_get_info)
+        free, _ = self.told(self._driver.mem_get_info)
         return int(free)
 
     def allocate(self, size_bytes: int) -> Memory:
-        return _DeviceMemory(self._told(self._driver.mem_alloc, size_bytes), size_bytes)
+        return _DeviceMemory(self, self.told(self._driver.mem_alloc, size_bytes), size_bytes)
 
     def pin(self, shape: tuple[int, ...]) -> Pinned:
-        return _PinnedMemory(self._told(self._driver.pagelocked_empty, shape, np.float32))
+        return _PinnedMemory(self, self.told(self._driver.pagelocked_empty, shape, np.float32))
 
     def stream(self) -> Stream:
-        return self._told(self._driver.Stream)
+        return self.told(self._driver.Stream)
 
     def copy_in(self, target: Memory, source: NDArray[np.float32], stream: Stream) -> None:
-        self._told(self._driver.memcpy_htod_async, target.address, source, stream)
+        self.told(self._driver.memcpy_htod_async, target.address, source, stream)
 
     def copy_out(self, target: NDArray[np.float32], source: Memory, stream: Stream) -> None:
-        self._told(self._driver.memcpy_dtoh_async, target, source.address, stream)
+        self.told(self._driver.memcpy_dtoh_async, target, source.address, stream)
 
     def wait(self, stream: Any, *, after: Any) -> None:
-        event = self._told(self._driver.Event, self._driver.event_flags.DISABLE_TIMING)
-        self._told(event.record, after)
-        self._told(stream.wait_for_event, event)
+        event = self.told(self._driver.Event, self._driver.event_flags.DISABLE_TIMING)
+        self.told(event.record, after)
+        self.told(stream.wait_for_event, event)
 
     def synchronise(self, stream: Any) -> None:
-        self._told(stream.synchronize)
+        self.told(stream.synchronize)
 
     def close(self) -> None:
         # Detaching what is current works in every thread, and takes it off pycuda's stack: there is nothing to pop.
-        self._told(self._context.push)
-        self._told(self._context.detach)
+        self.told(self._context.push)
+        self.told(self._context.detach)
 
-    def _told(self, call: Callable[..., Any], *arguments: Any) -> Any:
+    def told(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Make a call of pycuda, whose faults are told in our words. Raises OutOfMemory, EngineError."""
         try:
             return call(*arguments)
         except self._driver.MemoryError as fault:

@@ -7,7 +7,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from edge.errors import BackendUnavailable
+from edge.errors import BackendUnavailable, EngineError
 
 TENSORRT, TENSORRT_RTX = "tensorrt", "tensorrt-rtx"
 FLAVOURS = (TENSORRT, TENSORRT_RTX)
@@ -40,6 +40,14 @@ class Flavour:
             return ()
         names = self.module.ComputeCapability.__members__
         return tuple(f"sm_{name.removeprefix('SM')}" for name in names if name.startswith("SM"))
+
+    def start(self, kind: str, log: "Log") -> Any:
+        """TensorRT's `Runtime` or `Builder`. Raises EngineError where there is none, as with too old a driver."""
+        try:
+            return getattr(self.module, kind)(log)
+        except TypeError as fault:  # pybind's, when the library answers with a null pointer
+            raise EngineError(f"{self.name} {self.version} does not start here ({log.why()}; {fault}); it may need a "
+                              "newer NVIDIA driver. Check: nvidia-smi") from None  # fmt: skip
 
 
 def installed_flavour(name: str | None = None) -> Flavour:

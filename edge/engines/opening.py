@@ -9,7 +9,7 @@ from edge.engines.cuda import Cuda, open_cuda
 from edge.engines.flavours import Flavour, installed_flavour
 from edge.engines.plans import COMPILERS, Found, PlanStore, plan_key
 from edge.engines.tensorrt_gpu import TensorRTEngine
-from edge.errors import BackendUnavailable, BundleError, PlanMissing, UsageError
+from edge.errors import BackendUnavailable, BundleError, EngineError, PlanMissing, UsageError
 
 # On a CPU with VNNI int8 is about three times as fast as fp32.
 _PREFERENCE = {"openvino": ("int8", "fp32", "fp16"), "tensorrt": ("int8", "fp16", "fp32")}
@@ -31,29 +31,34 @@ def find_gpu() -> GpuPlace:
         raise BackendUnavailable(f"{missing}; with an NVIDIA driver run pip install '.[tensorrt]' in a checkout, "
                                  "without one use --backend openvino") from None  # fmt: skip
     try:
-        flavour = installed_flavour()
-        if flavour.portable and cuda.gpu.compute_capability not in flavour.targets:
-            raise BackendUnavailable(f"{flavour.name} {flavour.version} does not run on {cuda.gpu.name} "
-                                     f"({cuda.gpu.compute_capability}); run: pip install tensorrt")  # fmt: skip
+        return place_on(cuda, installed_flavour())
     except BackendUnavailable:
         cuda.close()
         raise
+
+
+def place_on(cuda: Cuda, flavour: Flavour) -> GpuPlace:
+    """Raises BackendUnavailable when the GPU is none of those that TensorRT for RTX runs on."""
+    if flavour.portable and cuda.gpu.compute_capability not in flavour.targets:
+        raise BackendUnavailable(f"{flavour.name} {flavour.version} does not run on {cuda.gpu.name} "
+                                 f"({cuda.gpu.compute_capability}); run: pip install tensorrt")  # fmt: skip
     return GpuPlace(cuda, flavour)
 
 
 def open_engine(
-    bundle: Bundle, *, backend: str = "auto", precision: str = "auto", plans: PlanStore | None = None
-) -> Engine:
-    """The engine asked for; `auto` takes the GPU where one, TensorRT and a good plan are there, else the CPU.
+    bundle: Bundle, *, backend: str = "auto", precision: str = "auto", plans: PlanStore | None = None,
+    find: Callable[[], GpuPlace] = find_gpu,
+) -> Engine:  # fmt: skip
+    """The engine asked for; `auto` takes the GPU where one, TensorRT and a plan that loads are there, else the CPU.
 
     Raises UsageError for a precision that the bundle does not hold, BackendUnavailable, PlanMissing, EngineError.
     """
     if backend == "tensorrt":
-        return open_tensorrt(bundle, precision, plans)
+        return open_tensorrt(bundle, precision, plans, find=find)
     if backend == "auto":
         try:
-            return open_tensorrt(bundle, precision, plans)
-        except (BackendUnavailable, PlanMissing):
+            return open_tensorrt(bundle, precision, plans, find=find)
+        except EngineError:  # the daemon logs why, and `edge-cxr doctor` tells it
             pass
     return open_openvino(bundle, precision)
 
@@ -94,9 +99,11 @@ def _plan(bundle: Bundle, precision: str, plans: PlanStore | None, place: GpuPla
             reasons.setdefault(found.reason, compiler)
         first, *others = reasons.items()
         why = "; ".join([first[0], *(f"by {compiler} {reason}" for reason, compiler in others)])
+    kept_in = "" if plans is None else f" --state {plans.folder.parent}"
     raise PlanMissing(
         f"no {precision} plan of bundle {bundle.manifest.name} for {gpu.name} ({gpu.compute_capability}) "
-        f"with {flavour.name} {flavour.version}: {why}. Run: edge-cxr build --precision {precision}"
+        f"with {flavour.name} {flavour.version}: {why}. "
+        f"Run: edge-cxr build --precision {precision}{kept_in} with the same --bundle"
     )
 
 

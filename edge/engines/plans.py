@@ -1,16 +1,18 @@
 """The plans a box keeps: each under the key of all that it depends on, with a record and a seal: who built it.
 
-`<digest of the key>.plan`, `.json` (the record) and `.seal`, which is over the record's exact bytes: an HMAC with the
+`<digest of the key>.plan`, `.json` (the record) and `.seal`, over a mark and the record's exact bytes: an HMAC with the
 site key ("built here"), or the Ed25519 signature of a trusted key ("built ahead of time"). Nothing else is ever handed
 to a runtime. Building is export/plan.py's work.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,19 @@ from typing import Any
 from edge.engines.base import INPUT_SIDE, MAX_BATCH
 from edge.engines.cuda import Gpu
 from edge.engines.flavours import Flavour
-from edge.outputs.durable import write_durably
+from edge.outputs.durable import TEMPORARY_SUFFIX, disk_error, make_folder, write_durably
 from edge.signature import read_signature
+from edge.strict_json import read_json
 
-PLAN_FORMAT = "edge-cxr/plan/2"  # counted up when plans are built in another way
+PLAN_FORMAT = "edge-cxr/plan/3"  # counted up when plans are built in another way
 BATCHES = (1, 1, MAX_BATCH)  # least, best and most radiographs of the one profile
 ONNX, TORCH_TENSORRT = "onnx", "torch-tensorrt"
 COMPILERS = (ONNX, TORCH_TENSORRT)  # what made a plan from the network, in the order in which the box asks for them
+GRAPHS_KEPT = 4  # of how many graphs, those used last, plans that were built here stay
+# Begins all that is sealed: the same keys sign bundles, and a signed manifest must never pass for a plan's record.
+MARK = b"edge-cxr/plan\0"
 _HERE = b"hmac-sha256:"
+_SUFFIXES = (".plan", ".json", ".seal")
 _MOST_RECORD_BYTES = 16 * 1024
 
 
@@ -98,15 +105,15 @@ def plan_key(model: bytes, precision: str, flavour: Flavour, gpu: Gpu, *, compil
 
 
 def record_of(key: PlanKey, plan: bytes) -> bytes:
-    """The record to be sealed."""
+    """What is to be sealed: the record behind MARK, which the record's file does not hold."""
     built = datetime.now(UTC).isoformat(timespec="seconds")
     listed = {"key": asdict(key), "sha256": hashlib.sha256(plan).hexdigest(), "bytes": len(plan), "built": built}
-    return json.dumps(listed, indent=1, sort_keys=True).encode()
+    return MARK + json.dumps(listed, indent=1, sort_keys=True).encode()
 
 
 def write_plan(folder: Path, key: PlanKey, plan: bytes, record: bytes, seal: bytes) -> None:
     """The seal comes last: without it nothing counts. Raises StateError when the disk fails."""
-    for suffix, content in ((".plan", plan), (".json", record), (".seal", seal)):
+    for suffix, content in zip(_SUFFIXES, (plan, record.removeprefix(MARK), seal), strict=True):
         write_durably(folder / f"{key.digest}{suffix}", content)
 
 
@@ -134,15 +141,35 @@ class PlanStore:
             return NotFound(f"the plan has {len(plan)} bytes instead of {record.size_bytes}")
         if hashlib.sha256(plan).hexdigest() != record.sha256:
             return NotFound("the plan does not match its digest")
+        with contextlib.suppress(OSError):  # another user's command may read here and not write
+            os.utime(self.folder / f"{key.digest}.seal")  # used now
         return Found(plan, record.built_here)
 
     def keep(self, key: PlanKey, plan: bytes) -> None:
-        """Keep a plan that was built here, in place of older ones. Raises StateError when the disk fails."""
+        """Keep a plan that was built here, in place of older ones and of those long unused; one process at a time.
+
+        Raises StateError when the disk fails.
+        """
         record = record_of(key, plan)
-        write_plan(self.folder, key, plan, record, self._seal(record))
-        for path, older in list(self._records()):
-            if older.key != key and older.key.serves_as(key):
-                for suffix in (".seal", ".json", ".plan"):
+        with _alone(self.folder):
+            write_plan(self.folder, key, plan, record, self._seal(record))
+            self._prune(key)
+
+    def _prune(self, key: PlanKey) -> None:
+        """Remove what a key's new plan replaces, what a crash left half written, and plans that can be built again."""
+        for suffix in _SUFFIXES:
+            for half in self.folder.glob(f".*{suffix}{TEMPORARY_SUFFIX}"):
+                half.unlink()
+        records = list(self._records())
+        used_ns: dict[str, int] = {}
+        for path, record in records:
+            graph = record.key.model_sha256
+            used_ns[graph] = max(used_ns.get(graph, 0), path.with_suffix(".seal").stat().st_mtime_ns)
+        graphs = {key.model_sha256, *sorted(used_ns, key=used_ns.__getitem__)[-GRAPHS_KEPT:]}
+        for path, record in records:
+            unused = record.built_here and record.key.model_sha256 not in graphs
+            if unused or (record.key != key and record.key.serves_as(key)):
+                for suffix in reversed(_SUFFIXES):
                     path.with_suffix(suffix).unlink(missing_ok=True)
 
     def _records(self) -> Iterator[tuple[Path, _Record]]:
@@ -159,13 +186,12 @@ class PlanStore:
             return NotFound("no plan is kept")
         except OSError as fault:
             return NotFound(f"the plan's record cannot be read ({fault.strerror})")
-        built_here = hmac.compare_digest(seal, self._seal(content))
-        if not built_here and not self._signed(content, seal):
+        built_here = hmac.compare_digest(seal, self._seal(MARK + content))
+        if not built_here and not self._signed(MARK + content, seal):
             return NotFound("the plan was built by another box and signed by no trusted key, or its record was changed")
         try:
-            listed = json.loads(content)
-            return _Record(_key(listed["key"]), listed["sha256"], listed["bytes"], built_here)
-        except (ValueError, KeyError, TypeError):
+            return _record(read_json(content), built_here=built_here)
+        except (ValueError, KeyError, TypeError, AttributeError):
             return NotFound("the plan's record is of another format")
 
     def _seal(self, record: bytes) -> bytes:
@@ -179,9 +205,11 @@ class PlanStore:
 
     def _stale(self, key: PlanKey) -> str | None:
         """How a plan of the same network by the same compiler that is kept differs."""
-        for _, kept in self._records():
+        for path, kept in self._records():
             if all(getattr(kept.key, part) == getattr(key, part) for part in ("model_sha256", "precision", "compiler")):
                 parts = [part for part in asdict(key) if getattr(kept.key, part) != getattr(key, part)]
+                if not parts:
+                    return f"the plan is kept under another name ({path.stem}); name its files {key.digest}"
                 told = [f"{part} {getattr(kept.key, part)}, not {getattr(key, part)}" for part in parts]
                 return f"the plan kept was built for {'; '.join(told)}"
         return None
@@ -192,6 +220,25 @@ def _read(path: Path) -> bytes:
         return opened.read(_MOST_RECORD_BYTES)
 
 
-def _key(listed: dict[str, Any]) -> PlanKey:
-    lists = {part: tuple(listed[part]) for part in ("batches", "input_shape")}
-    return PlanKey(**{**listed, **lists})
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder against other processes; the lock goes with the process, however it ends. Raises StateError."""
+    try:
+        make_folder(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+    except OSError as fault:
+        raise disk_error(folder, fault) from None
+
+
+def _record(listed: dict[str, Any], *, built_here: bool) -> _Record:
+    """Raises ValueError for a record with other keys than its own."""
+    key = listed["key"]
+    if listed.keys() != {"key", "sha256", "bytes", "built"} or key.keys() != {part.name for part in fields(PlanKey)}:
+        raise ValueError("no plan's record")
+    lists = {part: tuple(key[part]) for part in ("batches", "input_shape")}
+    return _Record(PlanKey(**{**key, **lists}), listed["sha256"], listed["bytes"], built_here)

@@ -3,6 +3,7 @@
 A batch goes through in chunks: while one is computed the next is copied in and the one before is copied out.
 """
 
+import contextlib
 import math
 from typing import Any
 
@@ -53,7 +54,8 @@ class TensorRTEngine(Engine):
         self._lanes: list[_Lane] = []
         try:
             with cuda.current():
-                self._network = _Network(plan, flavour, cuda)
+                self._network = _Network(flavour, cuda)
+                self._network.load(plan)
                 self._make_lanes(self._network, MAX_BATCH // _LANES)
         except BaseException:
             self.close()
@@ -63,6 +65,8 @@ class TensorRTEngine(Engine):
         if self._cuda is None or self._network is None:
             raise EngineError("the engine is closed and answers no more; start the box again")
         with self._cuda.current():
+            if not self._lanes:  # the last batch found no memory for a single radiograph; there may be some by now
+                self._make_lanes(self._network, MAX_BATCH // _LANES)
             while True:
                 try:
                     return self._in_chunks(batch)
@@ -70,17 +74,16 @@ class TensorRTEngine(Engine):
                     self._shrink(self._network, self._lanes[0].rows // 2, fault)
 
     def close(self) -> None:
+        """A fault of CUDA in doing so is not told: who closes has all answers, or an earlier fault to tell."""
         if self._cuda is None:
             return
         cuda, self._cuda = self._cuda, None
-        try:
-            with cuda.current():
-                self._free_lanes()
-                if self._network is not None:
-                    self._network.close()
-                    self._network = None
-        finally:
-            cuda.close()
+        with contextlib.suppress(EngineError):
+            try:
+                with cuda.current():
+                    self._free_all()
+            finally:
+                cuda.close()
 
     def _in_chunks(self, batch: NDArray[np.float32]) -> Outputs:
         """Lanes take turns; each is emptied before it is filled again."""
@@ -111,6 +114,14 @@ class TensorRTEngine(Engine):
             raise EngineError(f"not even one radiograph fits: {fault}") from None
         self._make_lanes(network, rows)
 
+    def _free_all(self) -> None:
+        try:
+            self._free_lanes()
+        finally:
+            if self._network is not None:
+                self._network.close()
+                self._network = None
+
     def _free_lanes(self) -> None:
         for lane in self._lanes:
             lane.free()
@@ -118,23 +129,31 @@ class TensorRTEngine(Engine):
 
 
 class _Network:
-    """The plan in TensorRT's runtime, the stream it computes on, and scratch memory for the batch at hand."""
+    """The plan in TensorRT's runtime, the stream it computes on, and scratch memory for the batch at hand.
 
-    def __init__(self, plan: bytes, flavour: Flavour, cuda: Cuda) -> None:
-        module = flavour.module
-        self._cuda = cuda
+    Nothing but it holds TensorRT's objects, not even the frames of a traceback: `close` frees them.
+    """
+
+    def __init__(self, flavour: Flavour, cuda: Cuda) -> None:
+        self._flavour, self._cuda = flavour, cuda
         self._log = open_log(flavour)
         self._scratch: Memory | None = None
         self._count = 0  # radiographs that shapes and scratch memory are for
         self.stream = cuda.stream()
-        self._runtime = module.Runtime(self._log)
-        _check_validity(self._runtime, plan, module)
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._context: Any = None
+
+    def load(self, plan: bytes) -> None:
+        """Raises OutOfMemory, EngineError; `close` then frees what there is."""
+        self._runtime = self._flavour.start("Runtime", self._log)
+        self._check_validity(plan)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise EngineError(f"TensorRT cannot load the plan ({self._log.why()}). Run: edge-cxr build")
-        _check_tensors(self._engine, module)
+            raise self._fault("TensorRT cannot load the plan", todo="edge-cxr build")
+        self._check_tensors()
         # Scratch memory is ours: reserved by TensorRT it would be for the largest batch, and fail as a whole.
-        strategy = module.ExecutionContextAllocationStrategy.USER_MANAGED
+        strategy = self._flavour.module.ExecutionContextAllocationStrategy.USER_MANAGED
         self._context = self._engine.create_execution_context(strategy)
         if self._context is None:
             raise self._fault("TensorRT cannot make an execution context")
@@ -168,14 +187,37 @@ class _Network:
             scratch.free()
 
     def close(self) -> None:
-        self.release()
-        del self._context, self._engine, self._runtime, self.stream  # each needs the ones after it
+        try:
+            self.release()
+        finally:
+            del self._context, self._engine, self._runtime, self.stream  # each needs the ones after it
 
-    def _fault(self, happened: str) -> EngineError:
+    def _check_validity(self, plan: bytes) -> None:
+        """TensorRT-RTX says beforehand whether a plan runs here, and why not."""
+        if not hasattr(self._runtime, "get_engine_validity"):
+            return
+        module = self._flavour.module
+        validity, flaws = self._runtime.get_engine_validity(plan)
+        if validity == module.EngineValidity.INVALID:
+            kinds = module.EngineInvalidityDiagnostics.__members__.items()
+            why = ", ".join(name.lower().replace("_", " ") for name, kind in kinds if int(flaws) & int(kind))
+            raise EngineError(f"the plan does not run on this machine ({why or 'no reason given'}). "
+                              "Run: edge-cxr build")  # fmt: skip
+
+    def _check_tensors(self) -> None:
+        names = [self._engine.get_tensor_name(number) for number in range(self._engine.num_io_tensors)]
+        if sorted(names) != sorted((INPUT_NAME, *OUTPUT_NAMES)):
+            raise EngineError(f"the plan's inputs and outputs are {', '.join(names)}. Run: edge-cxr build")
+        for name in names:
+            dtype = self._engine.get_tensor_dtype(name)
+            if dtype != self._flavour.module.DataType.FLOAT:
+                raise EngineError(f"the plan's {name} is {dtype}, not float. Run: edge-cxr build")
+
+    def _fault(self, happened: str, *, todo: str = "edge-cxr doctor") -> EngineError:
         why = self._log.why()
         if any(words in why.lower() for words in _NO_MEMORY):
             return OutOfMemory(f"{happened} ({why}); stop what else uses the GPU")
-        return EngineError(f"{happened} ({why}). Run: edge-cxr doctor")
+        return EngineError(f"{happened} ({why}). Run: {todo}")
 
 
 class _Lane:
@@ -231,23 +273,3 @@ def _shapes(rows: int, members: int) -> dict[str, tuple[int, ...]]:
         "lung_mask": (rows, 1, MASK_SIDE, MASK_SIDE),
         "evidence_map": (rows, 1, EVIDENCE_SIDE, EVIDENCE_SIDE),
     }
-
-
-def _check_validity(runtime: Any, plan: bytes, module: Any) -> None:
-    """TensorRT-RTX says beforehand whether a plan runs here, and why not."""
-    if not hasattr(runtime, "get_engine_validity"):
-        return
-    validity, flaws = runtime.get_engine_validity(plan)
-    if validity == module.EngineValidity.INVALID:
-        kinds = module.EngineInvalidityDiagnostics.__members__.items()
-        why = ", ".join(name.lower().replace("_", " ") for name, kind in kinds if int(flaws) & int(kind))
-        raise EngineError(f"the plan does not run on this machine ({why or 'no reason given'}). Run: edge-cxr build")
-
-
-def _check_tensors(engine: Any, module: Any) -> None:
-    names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
-    if sorted(names) != sorted((INPUT_NAME, *OUTPUT_NAMES)):
-        raise EngineError(f"the plan's inputs and outputs are {', '.join(names)}. Run: edge-cxr build")
-    for name in names:
-        if engine.get_tensor_dtype(name) != module.DataType.FLOAT:
-            raise EngineError(f"the plan's {name} is {engine.get_tensor_dtype(name)}, not float. Run: edge-cxr build")

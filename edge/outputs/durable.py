@@ -10,13 +10,15 @@ from edge.errors import StateError
 TEMPORARY_SUFFIX = ".part"
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Write beside, fsync, rename, fsync the folder. Raises StateError when the disk is full or fails."""
+def write_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Write beside, fsync, rename, fsync the folder; two processes must not write the same path at once.
+
+    Raises StateError when the disk is full or fails.
+    """
     temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
     try:
         make_folder(path.parent)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as opened:
+        with os.fdopen(_create(temporary, mode), "wb") as opened:
             opened.write(content)
             opened.flush()
             os.fsync(opened.fileno())
@@ -24,6 +26,15 @@ def write_durably(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
     except OSError as fault:
         raise disk_error(path.parent, fault) from None
+
+
+def _create(temporary: Path, mode: int) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(temporary, flags, mode)
+    except FileExistsError:  # a crash left it behind, or it is a link whose target is not ours to write
+        temporary.unlink()
+        return os.open(temporary, flags, mode)
 
 
 def move_durably(source: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 """`edge-cxr bench --accuracy`: every precision is asked on the box's own engines, even one that failed before."""
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -13,24 +14,39 @@ import onnx
 import pytest
 from array_files import write_array
 from click.testing import CliRunner, Result
+from fake_cuda import PLAN, FakeCuda, FakeTensorRT
 from fake_engine import FakeEngine, mean_of, outputs_of
 from manifest_files import write as write_rows
 from numpy.typing import NDArray
 from tiny_bundle import tiny_network, write_manifest, write_tiny_bundle
 
-from benchmarks.accuracy import Accuracy, calibration_of, judge_precisions
+from benchmarks.accuracy import (
+    REFERENCE,
+    Accuracy,
+    Listing,
+    judge_precisions,
+    measure_accuracy,
+    warn_of_other_calibration,
+)
+from calib.cohort import Cohort, Part
 from calib.gate import GateFailed, Labels
 from calib.gate_set import GateSet
-from calib.selection import choose
 from edge.bundle import Manifest, read_bundle
 from edge.cli import main
+from edge.config import Config
 from edge.engines import Outputs
+from edge.engines.opening import GpuPlace
+from edge.engines.plans import PlanStore, plan_key
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom
+from edge.state import open_state
+from edge.temperature import apply_temperature
 from training.manifest import read_manifest
 from training.phantoms import write_training_set
+from training.row import Row
 
 BOTH = ("fp32", "fp16")
+SHIFT = np.float32(0.25)
 
 
 class Turned(FakeEngine):
@@ -38,6 +54,14 @@ class Turned(FakeEngine):
 
     def _run(self, batch: NDArray[np.float32]) -> Outputs:
         return outputs_of(1 - mean_of(batch).score)
+
+
+class Shifted(FakeEngine):
+    """It ranks and retrieves as FakeEngine does, but its scores are lower."""
+
+    def _run(self, batch: NDArray[np.float32]) -> Outputs:
+        answers = mean_of(batch)
+        return replace(answers, score=np.maximum(answers.score - SHIFT, 0))
 
 
 @pytest.fixture(scope="module")
@@ -78,24 +102,105 @@ def bench(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["bench", *map(str, arguments)], catch_exceptions=False)
 
 
+def named(precision: str, engine: FakeEngine, backend: str = "openvino") -> FakeEngine:
+    engine.identity = replace(engine.identity, precision=precision, backend=backend)
+    return engine
+
+
 def first(gate: GateSet, count: int) -> GateSet:
     labels = Labels(gate.labels.positive[:count], gate.labels.validation[:count])
     return replace(gate, radiographs=gate.radiographs[:count], labels=labels)
 
 
 def test_each_engine_is_judged_by_fp32(gate: GateSet, manifest: Manifest) -> None:
-    engines = {"fp32": FakeEngine(), "fp16": FakeEngine(), "int8": Turned()}
+    engines = {"fp32": FakeEngine(), "fp16": named("fp16", FakeEngine()), "int8": named("int8", Shifted())}
     three = replace(manifest, precisions=tuple(engines), operating_points=dict.fromkeys(engines, 0.5))
-    judged = judge_precisions(three, gate, engines.__getitem__)
+    judged = judge_precisions(three, gate, {REFERENCE: FakeEngine(), **engines}.__getitem__)
     assert [*judged] == ["fp32", "fp16", "int8"]
     passed = {name: found.outcome.passed for name, found in judged.items()}
     assert passed == {"fp32": True, "fp16": True, "int8": False}
-    assert judged["int8"].outcome.failures[0].startswith("AUC falls by 1.0000")
+    (failure,) = judged["int8"].outcome.failures
+    assert failure.startswith("80 of 320 decisions flip")
     accuracy = Accuracy("b" * 64, "f" * 64, gate.sha256, judged)
     with pytest.raises(GateFailed, match="fails for int8 on this machine"):
         accuracy.require()
     assert accuracy.table().endswith("answered: fp32 by openvino, fp16 by openvino, int8 by openvino")
     replace(accuracy, precisions={"fp32": judged["fp32"], "fp16": judged["fp16"]}).require()
+
+
+def test_fp32_by_another_backend_is_judged_like_the_others(gate: GateSet, manifest: Manifest) -> None:
+    engines = {REFERENCE: FakeEngine(), "fp32": named("fp32", Turned(), "tensorrt"), "fp16": FakeEngine()}
+    judged = judge_precisions(manifest, first(gate, 16), engines.__getitem__)
+    assert [*judged] == ["fp32 by openvino", "fp32", "fp16"]
+    assert [found.outcome.auc for found in judged.values()] == [1, 0, 1]
+    assert not judged["fp32"].outcome.passed
+
+
+def test_a_plan_that_answers_wrongly_is_found_out_by_openvino(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+    """In both precisions alike: by the plan of fp32 that of fp16 would pass."""
+    flavour, gpu = FakeTensorRT(FakeCuda()).flavour(), FakeCuda().gpu
+    state = open_state(tmp_path / "state")
+    for precision in BOTH:
+        key = plan_key(read_bundle(bundle).model_bytes(precision), precision, flavour, gpu)
+        PlanStore(state.plans, site_key=state.site_key).keep(key, PLAN)
+
+    def find() -> GpuPlace:
+        cuda = FakeCuda()
+        return GpuPlace(cuda, FakeTensorRT(cuda).flavour())
+
+    config = Config(bundle=str(bundle), state=str(state.root), backend="tensorrt")
+    said: list[str] = []
+    listing = Listing((phantoms,), tmp_path / "arrays")
+    accuracy = measure_accuracy(config, listing, None, say=said.append, find=find)
+    assert accuracy.table().endswith("answered: fp32 by openvino, fp32 by tensorrt, fp16 by tensorrt")
+    changes = {name: judged.outcome.parity.score_change_max for name, judged in accuracy.precisions.items()}
+    assert changes[REFERENCE] == 0
+    assert changes["fp32"] == changes["fp16"] > 0.1
+    assert [line[:55] for line in said] == ["warning: the bundle records no AUC of fp32 on these rad"]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "gate_sha256", "refused"), [(1.0, "g" * 64, True), (0.504, "g" * 64, False), (1.0, "o" * 64, False)]
+)
+def test_fp32_that_was_better_when_calibrated_judges_nobody(
+    gate: GateSet, manifest: Manifest, recorded: float, gate_sha256: str, refused: bool
+) -> None:
+    """A network that answers the same to everyone decides and retrieves alike in every precision. Of another gate set
+    the record tells nothing.
+    """
+    outcome = {"passed": True, "failures": [], "auc_fp32": recorded, "gate_sha256": gate_sha256}
+    calibrated = replace(manifest, accuracy={"fp16": outcome})
+    told = pytest.raises(GateFailed, match=r"AUC of 0\.5000 on this machine and had 1\.0000")
+    with told if refused else contextlib.nullcontext():
+        judge_precisions(calibrated, first(gate, 16), lambda name: FakeEngine(score=0.3))
+
+
+@pytest.mark.parametrize(
+    ("point", "temperature", "engine", "flipped"),
+    [
+        (0.5, None, Shifted(), 4),  # two of eight levels
+        (0.25, 2.0, Shifted(), 2),  # among scaled scores it lies lower
+        (float(apply_temperature(0.25, 2.0)), 2.0, Shifted(), 0),
+        (1.0, 2.0, Shifted(), 8),  # nobody reaches it
+        (1.0, 0.05, FakeEngine(), 6),  # scaling lifts the brightest level to 1, to the last bit, and no other
+    ],
+)
+def test_decisions_are_those_of_the_box(
+    gate: GateSet, manifest: Manifest, point: float, temperature: float | None, engine: FakeEngine, flipped: int
+) -> None:
+    """At the bundle's points, which another set of radiographs may not ask for."""
+    deciding = replace(
+        manifest, operating_points={"fp32": 0.5, "fp16": point}, temperatures={"fp32": None, "fp16": temperature}
+    )
+    engines = {REFERENCE: FakeEngine(), "fp32": FakeEngine(), "fp16": engine}
+    assert judge_precisions(deciding, first(gate, 16), engines.__getitem__)["fp16"].outcome.flipped == flipped
+
+
+def test_fp32_that_a_bundle_lacks_decides_by_the_val_rows(gate: GateSet, manifest: Manifest) -> None:
+    lacking = replace(manifest, precisions=("fp16",), operating_points={"fp16": 0.25})
+    engines = {REFERENCE: FakeEngine(), "fp16": Shifted()}
+    judged = judge_precisions(lacking, first(gate, 16), engines.__getitem__)
+    assert {name: found.outcome.flipped for name, found in judged.items()} == {"fp32": 0, "fp16": 0}
 
 
 @pytest.mark.parametrize(
@@ -173,23 +278,22 @@ def test_an_engine_that_is_missing_is_told_before_anyone_is_asked(bundle: Path, 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_calibration_radiographs_are_chosen_again_as_recorded(manifest: Manifest, tmp_path: Path, count: int) -> None:
-    lines = [f"{name}.png,{name},covid,train,CC0" for name in "abc"]
-    rows = read_manifest(write_rows(tmp_path, *lines), labels=None)
-    calibrated = choose(rows, count)
-    record = {"calibration_radiographs": count, "calibration_sha256": calibrated.sha256}
+    rows = read_manifest(write_rows(tmp_path, *[f"{name}.png,{name},covid,train,CC0" for name in "abc"]), labels=None)
+    calibrated = cohort(rows).calibration(count)
+    told = recorded(manifest, calibration_radiographs=count, calibration_sha256=calibrated.sha256)
     said: list[str] = []
-    assert calibration_of(recorded(manifest, **record), rows, said.append) == calibrated
+    warn_of_other_calibration(told, cohort(rows), said.append)
     assert said == []
-    calibration_of(recorded(manifest, **record), [row for row in rows if row not in calibrated.rows], said.append)
+    others = tuple(row for row in rows if row not in calibrated.rows)
+    warn_of_other_calibration(told, cohort(others), said.append)
     (line,) = said
     assert f"calibrated with other radiographs ({calibrated.sha256[:12]})" in line
+    warn_of_other_calibration(manifest, cohort(others), said.append)  # of a bundle that recorded nothing
+    assert said == [line]
 
 
-def test_calibration_that_was_not_recorded_is_that_of_the_defaults(manifest: Manifest, tmp_path: Path) -> None:
-    rows = read_manifest(write_rows(tmp_path, "a.png,a,covid,train,CC0", "b.png,b,covid,train,CC0"), labels=None)
-    said: list[str] = []
-    assert len(calibration_of(manifest, rows, said.append).rows) == 2
-    assert said == []
+def cohort(rows: Sequence[Row]) -> Cohort:
+    return Cohort((Part(tuple(rows), (), tuple(rows)),))
 
 
 def recorded(manifest: Manifest, **figures: object) -> Manifest:

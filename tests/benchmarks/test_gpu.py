@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from fake_engine import FakeEngine
+from numpy.typing import NDArray
 
 from benchmarks.child import CallFailed, call_apart
 from benchmarks.comparison import INPUTS, Bound, Effort, Job, Row, attempt, bounds_of, bytes_per_radiograph, measure
@@ -29,6 +32,19 @@ from training.model import ClassifierArchitecture, LungArchitecture
 
 ONCE = Effort(batches=(1,), runs=1, warm_up_s=0.0, phantoms=2)
 NOTHING = Subject("nothing", (), (), None, "pad", Path("nowhere"))
+COMPILING_S = 0.2
+
+
+class Lazy(FakeEngine):
+    """It compiles when it is first asked, as torch.compile does."""
+
+    compiled = False
+
+    def _run(self, batch: NDArray[np.float32]) -> Outputs:
+        if not self.compiled:
+            time.sleep(COMPILING_S)
+        self.compiled = True
+        return super()._run(batch)
 
 
 def test_the_whole_command_on_a_cpu(tmp_path: Path) -> None:
@@ -52,6 +68,7 @@ def test_the_whole_command_on_a_cpu(tmp_path: Path) -> None:
     assert TRIAL in page
     assert "random weights" in page
     assert "| torch eager | fp32 |" in page
+    assert "| first answer in, s |" in page
 
 
 def test_bad_arguments_and_a_missing_gpu_are_usage_errors() -> None:
@@ -94,6 +111,15 @@ def test_bundles_that_do_not_record_their_architectures_say_so(tmp_path: Path) -
     np.save(tmp_path / INPUTS, np.zeros((1, 1, 1024, 1024), np.float32))
     row, _ = attempt(Job(replace(NOTHING, folder=tmp_path), TORCH_EAGER, "fp32", "cpu", ONCE))
     assert row.failures == ((0, "nothing does not record its architectures, so there is no torch module to measure"),)
+
+
+def test_opening_lasts_until_the_first_answer(tmp_path: Path) -> None:
+    inputs = np.arange(2, dtype=np.float32).reshape(2, 1, 1, 1) * np.ones((1, 1, 1024, 1024), np.float32)
+    np.save(tmp_path / INPUTS, inputs)
+    lazy = Peer("lazy", lambda subject, precision, device: Lazy(), ("fp32",))
+    row, answers = measure(Job(replace(NOTHING, folder=tmp_path), lazy, "fp32", "cpu", ONCE, timed=False))
+    assert row.open_s is not None and row.open_s >= COMPILING_S
+    assert answers.score.tolist() == [0, 1]  # each is asked once, the first too
 
 
 @pytest.mark.parametrize(

@@ -82,21 +82,48 @@ def test_auc_that_falls_fails() -> None:
 
 
 def test_neighbours_that_change_fail() -> None:
-    other = replace(FP32, cases=replace(FP32.cases, embedding=CASES[::-1].copy()))
+    other = replace(FP32, gate=replace(FP32.gate, embedding=EMBEDDINGS[::-1].copy()))
     outcome = judge(FP32, other, LABELS)
     assert outcome.recall < 0.3
     assert outcome.failures and "nearest cases stay" in outcome.failures[0]
 
 
 def test_recall_by_hand() -> None:
-    """One of the four nearest cases moves away and another takes its place: three of four stay."""
+    """The query moves along a line of cases: three of the four nearest stay. All cases are as fp32 embeds them."""
     line = np.zeros((8, 128), np.float32)
     line[:, 0] = np.arange(8)
-    moved = line.copy()
-    moved[2, 0] = 100
-    query = outputs(np.array([0.5]), np.zeros((1, 128), np.float32))
     cases = outputs(np.zeros(8), line)
-    assert recall(Asked(query, cases), Asked(query, replace(cases, embedding=moved))) == 0.75
+
+    def at(place: float) -> Asked:
+        return Asked(outputs(np.array([0.5]), np.full((1, 128), 0, np.float32) + np.eye(1, 128) * place), cases)
+
+    assert recall(at(1.4), at(2.6)) == 0.75
+    elsewhere = replace(at(1.4), cases=outputs(np.zeros(8), line[::-1].copy()))
+    assert recall(at(1.4), elsewhere) == 1.0
+
+
+def test_what_is_not_finite_fails_and_counts_as_zero() -> None:
+    broken, cases = SCORES.copy(), CASES.copy()
+    broken[3], cases[0, 5] = np.nan, np.inf
+    outcome = judge(FP32, Asked(outputs(broken, EMBEDDINGS), outputs(np.linspace(0, 1, 30), cases)), LABELS)
+    assert outcome.failures[0] == "2 answers are not finite" and not outcome.passed
+    assert outcome.auc == pytest.approx(1.0) and np.isfinite(outcome.parity.score_change_max)
+
+
+def test_where_nobody_asked_the_cases_both_decide_at_one_point() -> None:
+    outcome = judge(FP32, replace(with_scores(SCORES - 0.25), cases=None), LABELS, limits=Limits(flipped=None))
+    assert outcome.operating_point == judge(FP32, FP32, LABELS).operating_point
+    assert outcome.flipped > 0 and outcome.recall == 1.0
+
+
+def test_points_that_a_bundle_has_set_decide() -> None:
+    """All scores fall by 0.25: at a refitted point nothing flips, at the bundle's own much does."""
+    lower = with_scores(SCORES - 0.25)
+    shifted = replace(lower, cases=outputs(np.linspace(0, 1, 30) - 0.25, CASES))
+    assert judge(FP32, shifted, LABELS).flipped == 0
+    set_by_bundle = judge(FP32, shifted, LABELS, points=(0.6, 0.6))
+    assert set_by_bundle.operating_point == 0.6
+    assert set_by_bundle.flipped == int(((SCORES >= 0.6) != (SCORES - 0.25 >= 0.6)).sum()) > 0
 
 
 def test_few_radiographs_prove_nothing() -> None:

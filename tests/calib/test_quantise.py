@@ -56,7 +56,22 @@ def test_the_check_refuses_a_quantised_bias(int8: Path) -> None:
     convolution = next(node for node in model.graph.node if node.op_type == "Conv" and len(node.input) > 2)
     convolution.input[2] = dequantised
     with pytest.raises(UsageError, match="quantised bias"):
-        check(model)
+        check(model, floating=())
+
+
+def test_the_check_refuses_what_must_stay_in_floating_point(int8: Path) -> None:
+    model = onnx.load(int8)
+    dequantised = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    one = next(node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in dequantised)
+    with pytest.raises(UsageError, match="must stay in floating point"):
+        check(model, floating={one.name})
+
+
+def test_no_layer_at_all_is_refused(quantiser: Quantiser, tmp_path: Path) -> None:
+    """The quantizer would take an empty list for every node."""
+    with pytest.raises(UsageError, match="no layer is left to quantise"):
+        quantiser.write(tmp_path / "none.onnx", [])
+    assert not (tmp_path / "none.onnx").exists()
 
 
 def test_weights_fit_cpus_without_vnni(int8: Path) -> None:
@@ -71,12 +86,12 @@ def test_weights_fit_cpus_without_vnni(int8: Path) -> None:
     assert max(levels) >= 63  # all 7 bits are used
     weights[0].CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights[0]) * 2 - 1, weights[0].name))
     with pytest.raises(UsageError, match="overflows on CPUs without VNNI"):
-        check(model)
+        check(model, floating=())
 
 
 def test_the_check_refuses_a_graph_without_quantisation(graph: Path) -> None:
     with pytest.raises(UsageError, match="no Q/DQ"):
-        check(onnx.load(graph))
+        check(onnx.load(graph), floating=())
 
 
 def test_answers_stay_near_fp32(graph: Path, int8: Path, kept: list[Path]) -> None:

@@ -51,3 +51,12 @@ def test_the_order_of_rows_does_not_matter_and_the_files_do(tmp_path: Path) -> N
 def test_a_count_out_of_range_is_refused(tmp_path: Path, count: int) -> None:
     with pytest.raises(UsageError, match="choose 1 to 512"):
         choose(rows(tmp_path, {("train", "covid", "a"): 2}), count)
+
+
+def test_a_label_of_many_small_hospitals_is_not_lost(tmp_path: Path) -> None:
+    """Each alone has a share below one half; together they have two and a half."""
+    counts = {("train", "covid", f"c{number}"): 1 for number in range(20)}
+    counts |= {("train", "other", f"o{number}"): 20 for number in range(20)}
+    chosen = Counter(row.label for row in choose(rows(tmp_path, counts), 52).rows)
+    assert chosen == {"covid": 2, "other": 50}
+    assert Counter(row.label for row in choose(rows(tmp_path, counts), 5).rows) == {"covid": 1, "other": 4}

@@ -10,7 +10,7 @@ from fake_engine import FakeEngine
 from tiny_bundle import tiny_network, write_manifest, write_tiny_bundle
 
 from edge.bundle import Bundle, read_bundle
-from edge.engines import Engine, open_engine, predict
+from edge.engines import Engine, Outputs, open_engine, predict
 from edge.engines.base import OUTPUT_NAMES
 from edge.engines.opening import find_gpu
 from edge.engines.tensorrt_gpu import TensorRTEngine
@@ -46,6 +46,19 @@ def on_the_gpu(bundle: Bundle) -> Engine:
     targets = [place.cuda.gpu.compute_capability] if place.flavour.portable else []
     plan = build_plan(bundle.model_bytes("fp32"), place.flavour, targets=targets)
     return TensorRTEngine(bundle, "fp32", plan, flavour=place.flavour, cuda=place.cuda)
+
+
+class Altered(FakeEngine):
+    """Its first number of one output is another."""
+
+    def __init__(self, name: str, number: float) -> None:
+        super().__init__()
+        self._name, self._number = name, number
+
+    def _run(self, batch: np.ndarray) -> Outputs:
+        outputs = super()._run(batch)
+        getattr(outputs, self._name).flat[0] = self._number
+        return outputs
 
 
 OPENED: dict[str, Callable[[Bundle], Engine]] = {
@@ -149,6 +162,20 @@ def test_input_of_another_preprocessing_is_refused(engine: Engine) -> None:
 def test_an_answer_that_is_not_finite_is_an_engine_fault() -> None:
     with pytest.raises(EngineError, match="score is not finite"):
         FakeEngine(score=float("nan")).infer(batch(1))
+
+
+@pytest.mark.parametrize("score", [7.0, -3.0, 1.00001, -0.00001])
+@pytest.mark.parametrize("name", ["score", "member_scores", "lung_mask", "evidence_map"])
+def test_an_answer_outside_0_and_1_is_an_engine_fault(name: str, score: float) -> None:
+    with pytest.raises(EngineError, match=rf"the engine's {name} is .* not within 0 and 1; no result can be trusted"):
+        Altered(name, score).infer(batch(2))
+
+
+@pytest.mark.parametrize(("score", "kept"), [(np.nextafter(np.float32(1), np.float32(2)), 1.0), (-1e-7, 0.0)])
+def test_what_rounding_put_outside_is_clipped_and_an_embedding_is_not(score: float, kept: float) -> None:
+    for name in ("score", "member_scores", "lung_mask", "evidence_map"):
+        assert getattr(Altered(name, score).infer(batch(1)), name).flat[0] == kept
+    assert Altered("embedding", 7.0).infer(batch(1)).embedding[0, 0] == 7
 
 
 def test_a_network_with_other_outputs_is_an_engine_fault(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """pycuda behind its small layer: contexts per thread, errors in our words. pycuda.driver is hand-written here."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ class Driver:
     def __init__(self, **failing: Exception) -> None:
         self.calls: list[str] = []
         self._failing = failing
+        self._streams = 0
         self.Context = SimpleNamespace(pop=lambda: self._call("pop"))
 
     def _call(self, name: str, answer: Any = None) -> Any:
@@ -48,38 +50,44 @@ class Driver:
         return 13020
 
     def mem_alloc(self, size_bytes: int) -> Any:
-        return self._call("mem_alloc", Allocation(self.calls))
+        return self._call("mem_alloc", Allocation(lambda: self._call("free")))
 
     def pagelocked_empty(self, shape: tuple[int, ...], dtype: type) -> Any:
-        return self._call("pagelocked_empty", np.asarray(Host(np.zeros(shape, dtype), self.calls)))
+        memory = Host(np.zeros(shape, dtype), lambda: self._call("free host memory"))
+        return self._call("pagelocked_empty", np.asarray(memory))
 
-    def memcpy_htod_async(self, address: int, source: Any, stream: Any) -> None:
-        self._call(f"copy to {address}")
+    def memcpy_htod_async(self, target: int, source: np.ndarray, stream: Any) -> None:
+        self._call(f"copy {source.nbytes} bytes to {target} in stream {stream.handle}")
+
+    def memcpy_dtoh_async(self, target: np.ndarray, source: int, stream: Any) -> None:
+        self._call(f"copy {target.nbytes} bytes from {source} in stream {stream.handle}")
+
+    def Event(self, flags: int) -> Any:  # noqa: N802 - pycuda's name
+        return SimpleNamespace(record=lambda stream: self._call(f"record after stream {stream.handle}"))
 
     def Stream(self) -> Any:  # noqa: N802 - pycuda's name
-        return SimpleNamespace(handle=7, synchronize=lambda: self._call("synchronize"))
+        self._streams += 1
+        return SimpleNamespace(
+            handle=(handle := self._streams),
+            synchronize=lambda: self._call("synchronize"),
+            wait_for_event=lambda event: self._call(f"stream {handle} waits"),
+        )
 
 
 class Host:
     """Memory that an array stands on, as pycuda's page-locked memory does: the array's base."""
 
-    def __init__(self, memory: np.ndarray, calls: list[str]) -> None:
+    def __init__(self, memory: np.ndarray, free: Callable[[], None]) -> None:
         self.__array_interface__ = memory.__array_interface__
-        self._memory, self._calls = memory, calls
-
-    def free(self) -> None:
-        self._calls.append("free host memory")
+        self._memory, self.free = memory, free
 
 
 class Allocation:
-    def __init__(self, calls: list[str]) -> None:
-        self._calls = calls
+    def __init__(self, free: Callable[[], None]) -> None:
+        self.free = free
 
     def __int__(self) -> int:
         return 4096
-
-    def free(self) -> None:
-        self._calls.append("free")
 
 
 def test_the_gpu_is_named_with_all_that_a_plan_depends_on() -> None:
@@ -110,9 +118,20 @@ def test_memory_is_addressed_and_freed() -> None:
     with cuda.current():
         memory = cuda.allocate(100)
         assert (memory.address, memory.size_bytes) == (4096, 100)
-        cuda.copy_in(memory, np.zeros(4, np.float32), cuda.stream())
+        stream = cuda.stream()
+        cuda.copy_in(memory, np.zeros(4, np.float32), stream)
+        cuda.copy_out(np.zeros(3, np.float32), memory, stream)
         memory.free()
-    assert driver.calls[-4:] == ["mem_alloc", "copy to 4096", "free", "pop"]
+    copies = ["copy 16 bytes to 4096 in stream 1", "copy 12 bytes from 4096 in stream 1"]
+    assert driver.calls[-5:] == ["mem_alloc", *copies, "free", "pop"]
+
+
+def test_a_stream_waits_for_what_the_other_was_given() -> None:
+    driver = Driver()
+    cuda = PyCuda(driver)
+    copies, computing = cuda.stream(), cuda.stream()
+    cuda.wait(computing, after=copies)
+    assert driver.calls[-2:] == ["record after stream 1", "stream 2 waits"]
 
 
 def test_pinned_memory_is_freed_through_the_array_that_stands_on_it() -> None:
@@ -136,6 +155,24 @@ def test_any_other_fault_of_cuda_says_what_to_do() -> None:
     with pytest.raises(EngineError, match=r"CUDA failed \(cuStreamSynchronize .*nvidia-smi") as fault:
         cuda.synchronise(cuda.stream())
     assert not isinstance(fault.value, OutOfMemory)
+
+
+@pytest.mark.parametrize("ask", [lambda cuda: cuda.allocate(1), lambda cuda: cuda.pin((1,))], ids=["device", "pinned"])
+def test_a_fault_in_freeing_is_one_of_the_engine(ask: Callable[[PyCuda], Any]) -> None:
+    fault = Driver.LogicError("cuMemFree failed: illegal address")
+    memory = ask(PyCuda(Driver(**{"free": fault, "free host memory": fault})))
+    with pytest.raises(EngineError, match=r"CUDA failed \(cuMemFree"):
+        memory.free()
+
+
+def test_of_a_fault_that_stays_the_first_one_is_told() -> None:
+    """After an illegal address every call fails, taking the context off too."""
+    first, then = Driver.LogicError("cuStreamSynchronize failed"), Driver.LogicError("cuCtxPopCurrent failed")
+    cuda = PyCuda(Driver(synchronize=first, pop=then))
+    with pytest.raises(EngineError, match="cuStreamSynchronize"), cuda.current():
+        cuda.synchronise(cuda.stream())
+    with pytest.raises(EngineError, match="cuCtxPopCurrent"), cuda.current():
+        pass
 
 
 def test_a_machine_without_a_gpu() -> None:

@@ -2,7 +2,10 @@
 
 import hmac
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge.engines.cuda import Gpu
 from edge.engines.flavours import Flavour
-from edge.engines.plans import Found, NotFound, PlanKey, PlanStore, plan_key, record_of, write_plan
+from edge.engines.plans import GRAPHS_KEPT, MARK, Found, NotFound, PlanKey, PlanStore, plan_key, record_of, write_plan
 from edge.errors import StateError
 from edge.signature import public_key_of, sign
 
@@ -125,7 +128,7 @@ def test_a_plan_signed_ahead_of_time_is_found_where_its_key_is_trusted(tmp_path:
 
 
 def test_a_newer_plan_takes_the_place_of_the_older_and_of_no_other(store: PlanStore) -> None:
-    others_in = ("model_sha256", "precision", "compute_capability", "compiler")
+    others_in = ("model_sha256", "precision", "flavour", "compute_capability", "compiler")
     others = [replace(KEY, **{part: CHANGED[part]}) for part in others_in]
     newer = replace(KEY, driver="590.1", flavour_version="11.5")
     for key in (KEY, *others, newer):
@@ -146,12 +149,122 @@ def test_without_its_seal_a_plan_does_not_count_and_the_seal_comes_last(store: P
     assert isinstance(store.find(KEY), NotFound)
 
 
-@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"key": {}}', b'{"key": {"gpu": 1}, "sha256": 1, "bytes": 2}'])
-def test_a_record_of_another_format_is_refused(tmp_path: Path, content: bytes) -> None:
+RECORD = json.loads(record_of(KEY, PLAN).removeprefix(MARK))
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        [],
+        {},
+        {"key": {}},
+        {"key": {"gpu": 1}, "sha256": 1, "bytes": 2},
+        {**RECORD, "key": []},
+        {**RECORD, "format": "edge-cxr/bundle/1"},
+        {**RECORD, "key": {**RECORD["key"], "name": "tiny"}},
+        {**RECORD, "key": {part: value for part, value in RECORD["key"].items() if part != "compiler"}},
+    ],
+)
+def test_a_record_of_another_format_is_refused(tmp_path: Path, listed: object) -> None:
     signer = Ed25519PrivateKey.generate()
     store = PlanStore(tmp_path, site_key=b"k" * 32, trusted_keys=(public_key_of(signer),))
-    write_plan(tmp_path, KEY, PLAN, content, sign(content, signer).line)
+    record = MARK + json.dumps(listed).encode()
+    write_plan(tmp_path, KEY, PLAN, record, sign(record, signer).line)
     assert reason(store.find(KEY)) == "the plan's record is of another format"
+
+
+def test_a_signature_over_the_bare_record_such_as_bundles_have_is_no_seal(tmp_path: Path) -> None:
+    signer = Ed25519PrivateKey.generate()
+    store = PlanStore(tmp_path, site_key=b"k" * 32, trusted_keys=(public_key_of(signer),))
+    record = record_of(KEY, PLAN)
+    write_plan(tmp_path, KEY, PLAN, record, sign(record, signer).line)
+    assert isinstance(store.find(KEY), Found)
+    path_of(store, ".seal").write_bytes(sign(path_of(store, ".json").read_bytes(), signer).line)
+    assert "signed by no trusted key" in reason(store.find(KEY))
+
+
+def test_a_plan_under_another_name_is_told_apart_from_a_stale_one(store: PlanStore) -> None:
+    store.keep(KEY, PLAN)
+    for suffix in (".plan", ".json", ".seal"):
+        path_of(store, suffix).rename(store.folder / f"backup{suffix}")
+    assert reason(store.find(KEY)) == f"the plan is kept under another name (backup); name its files {KEY.digest}"
+
+
+def graph(number: int) -> PlanKey:
+    return replace(KEY, model_sha256=f"{number:064x}")
+
+
+def test_plans_of_the_graphs_used_last_stay(store: PlanStore) -> None:
+    for number in range(GRAPHS_KEPT):
+        store.keep(graph(number), PLAN)
+    second = replace(graph(0), compute_capability="sm_90")
+    store.keep(second, PLAN)
+    for number, key in enumerate((second, *map(graph, range(GRAPHS_KEPT)))):
+        os.utime(path_of(store, ".seal", key), (number, number))
+    assert isinstance(store.find(graph(0)), Found)  # used again
+    assert len(list(store.folder.glob("*.plan"))) == GRAPHS_KEPT + 1
+    store.keep(graph(9), PLAN)
+    kept = {number for number in range(10) if isinstance(store.find(graph(number)), Found)}
+    assert kept == {0, *range(2, GRAPHS_KEPT), 9}
+    assert isinstance(store.find(second), Found)
+    assert not list(store.folder.glob(f"{graph(1).digest}*"))
+
+
+def test_the_plan_just_built_stays_whatever_the_clock_says(store: PlanStore) -> None:
+    for number in range(GRAPHS_KEPT):
+        store.keep(graph(number), PLAN)
+        os.utime(path_of(store, ".seal", graph(number)), (2**33, 2**33))
+    store.keep(KEY, PLAN)
+    assert isinstance(store.find(KEY), Found)
+
+
+def test_plans_signed_ahead_of_time_wait_for_their_use(tmp_path: Path) -> None:
+    signer = Ed25519PrivateKey.generate()
+    store = PlanStore(tmp_path, site_key=b"k" * 32, trusted_keys=(public_key_of(signer),))
+    record = record_of(KEY, PLAN)
+    write_plan(tmp_path, KEY, PLAN, record, sign(record, signer).line)
+    os.utime(path_of(store, ".seal"), (0, 0))
+    for number in range(GRAPHS_KEPT + 1):
+        store.keep(graph(number), PLAN)
+    assert store.find(KEY) == Found(PLAN, built_here=False)
+
+
+def test_what_a_crash_left_half_written_is_removed_and_nothing_else(store: PlanStore) -> None:
+    store.folder.mkdir()
+    halves = [store.folder / f".{graph(1).digest}{suffix}.part" for suffix in (".plan", ".json", ".seal")]
+    other = store.folder / ".timing.cache.part"  # somebody may be writing it
+    for path in (*halves, other):
+        path.write_bytes(b"half")
+    store.keep(KEY, PLAN)
+    assert not any(path.exists() for path in halves)
+    assert other.exists()
+
+
+KEEP = """
+import sys
+from pathlib import Path
+from edge.engines.plans import PlanKey, PlanStore
+store = PlanStore(Path(sys.argv[1]), site_key=b"k" * 32)
+sys.stdin.read()
+for _ in range(20):
+    store.keep(PlanKey(*sys.argv[3:]), sys.argv[2].encode() * 1_000_000)
+"""
+
+
+def test_two_processes_that_keep_the_same_plan_do_not_destroy_each_other(store: PlanStore) -> None:
+    key = ("a" * 64, "int8", "tensorrt", "11.4", "NVIDIA L4", "580.65", "sm_89")
+    commands = [[sys.executable, "-c", KEEP, str(store.folder), letter, *key] for letter in "xy"]
+    running = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for command in commands]
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.close()  # both begin
+    for process in running:
+        assert process.stderr is not None
+        with process.stderr as told:
+            assert (process.wait(60), told.read()) == (0, b"")
+    found = store.find(KEY)
+    assert isinstance(found, Found)
+    assert len(set(found.plan)) == 1
 
 
 def test_the_key_of_a_portable_plan_names_no_gpu() -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_cuda import PLAN, SCRATCH_BYTES, DataType, FakeCuda, FakeTensorRT
+from fake_cuda import PLAN, SCRATCH_BYTES, DataType, FakeCuda, FakeTensorRT, TooNewTensorRT
 from tiny_bundle import write_tiny_bundle
 
 from edge.bundle import Bundle, read_bundle
 from edge.engines.tensorrt_gpu import TensorRTEngine
-from edge.errors import EngineError
+from edge.errors import EngineError, OutOfMemory
 
 RADIOGRAPH_BYTES = 1024 * 1024 * 4
 
@@ -127,9 +127,12 @@ def test_too_little_memory_for_one_radiograph_is_an_engine_fault(bundle: Bundle)
 def test_memory_that_others_took_meanwhile_is_an_engine_fault_and_closing_frees_all(bundle: Bundle) -> None:
     cuda = FakeCuda()
     engine = open_on(cuda, bundle)
-    cuda.most_bytes = 0
-    with pytest.raises(EngineError, match="not even one radiograph fits"):
-        engine.infer(shades(1))
+    whole, cuda.most_bytes = cuda.most_bytes, 0
+    for _ in range(2):
+        with pytest.raises(EngineError, match="not even one radiograph fits"):
+            engine.infer(shades(1))
+    cuda.most_bytes = whole
+    np.testing.assert_allclose(engine.infer(shades(1)).score, shades(1)[:, 0, 0, 0], rtol=1e-4)
     engine.close()
     assert cuda.closed
 
@@ -169,6 +172,56 @@ def test_identity_names_flavour_and_version(engine: TensorRTEngine) -> None:
 def test_a_plan_that_does_not_load_says_why(cuda: FakeCuda, bundle: Bundle) -> None:
     with pytest.raises(EngineError, match=r"cannot load the plan \(magic tag does not match\).*edge-cxr build"):
         open_on(cuda, bundle, plan=b"another plan")
+    assert cuda.closed
+
+
+def test_no_memory_for_the_plan_is_no_reason_to_build_it_again(cuda: FakeCuda, bundle: Bundle) -> None:
+    module = FakeTensorRT(cuda)
+    module.load_complaint = "CUDA error: out of memory"
+    with pytest.raises(OutOfMemory, match=r"cannot load the plan \(CUDA error: out of memory\); stop what else"):
+        open_on(cuda, bundle, module)
+    assert cuda.closed
+
+
+def test_a_driver_that_is_too_old_is_an_engine_fault(cuda: FakeCuda, bundle: Bundle) -> None:
+    told = r"tensorrt 1\.2\.3 does not start here \(CUDA initialization failure .*newer NVIDIA driver.*nvidia-smi"
+    with pytest.raises(EngineError, match=told):
+        open_on(cuda, bundle, TooNewTensorRT(cuda))
+    assert cuda.closed
+
+
+class Broken(FakeCuda):
+    """From some moment on every synchronise fails, as after an illegal address."""
+
+    broken = False
+
+    def synchronise(self, stream: Any) -> None:
+        if self.broken:
+            raise EngineError("CUDA failed (illegal address)")
+        super().synchronise(stream)
+
+    def close(self) -> None:
+        self.closed = True
+        assert not self.tensorrt
+
+
+def test_a_fault_in_closing_hides_no_earlier_one(bundle: Bundle) -> None:
+    cuda = Broken()
+    module = FakeTensorRT(cuda)
+    module.tensors.pop("score")
+    cuda.broken = True
+    with pytest.raises(EngineError, match="the plan's inputs and outputs are"):
+        open_on(cuda, bundle, module)
+    assert cuda.closed
+
+
+def test_after_a_fault_that_stays_closing_frees_what_it_can(bundle: Bundle) -> None:
+    cuda = Broken()
+    engine = open_on(cuda, bundle)
+    cuda.broken = True
+    with pytest.raises(EngineError, match="illegal address"):
+        engine.infer(shades(1))
+    engine.close()
     assert cuda.closed
 
 

@@ -22,6 +22,7 @@ CONTENT = BundleContent(
     preprocessing=Preprocessing(framing="stretch"),
     precisions=("int8",),
     operating_points={"int8": 0.4},
+    temperatures={"int8": None},
     lung_limits=LungLimits(0.1, 0.6, 0.03),
     metrics={"test": {"auc": 0.8}},
     training={"seed": 0},

@@ -105,11 +105,20 @@ def test_a_sites_card_speaks_of_its_own_radiographs_and_needs_no_masks_and_no_co
     ).terms
     assert render_card(site, {}, {**bare, **terms}).startswith("**Nobody has measured its scores")
     card = render_card(site, {"test": figures(0.7, 0.5, 0.9)}, {**bare, **terms})
-    assert card.startswith("**On test (5 COVID-19, 4 other) the AUC is 0.70 (95% interval 0.50 to 0.90); of other")
+    assert card.startswith("**On test (5 covid, 4 other) the AUC is 0.70 (95% interval 0.50 to 0.90); of other")
     assert "Operating points: 0.400 (int8). The scores are not calibrated" in card
     assert "- Ward 3" in card and "embeddings: ours." in card and "```" not in card and "Dice" not in card
     scaled = render_card(replace(site, temperatures={"int8": 1.5}), {}, {**bare, **terms})
     assert "The scores are calibrated by temperatures: 1.50 (int8)." in scaled
+
+
+def test_a_sites_card_calls_the_labels_as_the_site_does() -> None:
+    site = replace(CONTENT, role="site", labels=("no_finding", "pneumonia"))
+    card = render_card(site, {"test": figures(0.7, 0.5, 0.9)}, TRAINING)
+    assert card.startswith("**On test (5 pneumonia, 4 no_finding) the AUC")
+    assert "| split | what it is | pneumonia / no_finding / refused |" in card
+    assert "COVID-19" not in card.split("## Licence")[0]
+    assert "| split | what it is | COVID-19 / other / refused |" in card_of(figures(0.7, 0.5, 0.9))
 
 
 def test_a_split_of_one_label_has_no_auc_and_says_so() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fake_cuda import PLAN, DataType, FakeCuda, FakeCudaEngine, FakeTensorRT
 from fake_torch_tensorrt import FakeCompiler, FakeDynamo
 from numpy.typing import NDArray
@@ -20,9 +21,10 @@ from edge.engines import Engine, Outputs
 from edge.engines.cuda import Gpu
 from edge.engines.flavours import Flavour
 from edge.engines.opening import GpuPlace, open_tensorrt
-from edge.engines.plans import PlanStore, plan_key
+from edge.engines.plans import PlanStore, plan_key, record_of, write_plan
 from edge.errors import BackendUnavailable, EngineError, PlanMissing
 from edge.imaging.preprocess import Preprocessing
+from edge.signature import public_key_of, sign
 from edge.state import open_state
 from export.fused import Fused
 from export.loose_graphs import bundle_of
@@ -190,6 +192,22 @@ def test_a_plan_answers_for_one_graph_and_waits_behind_the_one_by_onnx(
     again, _ = open_route(tmp_path / "state", shop.machine).make(fused, bundle, "fp32", inputs)
     assert (again.path, again.second) == (kept.path, True)
     assert served(bundle, "fp32", plans, shop).identity.version == f"tensorrt-rtx {rtx.__version__}"
+
+
+def test_a_plan_by_onnx_that_was_signed_ahead_of_time_goes_first_where_its_key_is_trusted(
+    network: Fused, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, signer = Shop(network), Ed25519PrivateKey.generate()
+    graphs, state = tmp_path / "graphs", tmp_path / "state"
+    asked = ("--compiler", "torch-tensorrt", "--precision", "fp16", "--state", state)
+    assert "by way of ONNX that it holds too" not in run(trained, graphs, shop.machine, *asked).stderr
+    place = shop.find()
+    key = plan_key((graphs / "model.fp16.onnx").read_bytes(), "fp16", place.flavour, place.cuda.gpu)
+    place.cuda.close()
+    record = record_of(key, PLAN)
+    write_plan(state / "plans", key, PLAN, record, sign(record, signer).line)
+    monkeypatch.setenv("EDGE_CXR_TRUSTED_KEYS", public_key_of(signer))
+    assert "by way of ONNX that it holds too" in run(trained, graphs, shop.machine, *asked).stderr
 
 
 @pytest.mark.parametrize(

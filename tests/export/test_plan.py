@@ -7,14 +7,16 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
-from onnx import helper
-from tiny_bundle import tiny_network
+from onnx import TensorProto, helper
+from onnx.numpy_helper import from_array, to_array
+from tiny_bundle import tiny_network, write_manifest, write_tiny_bundle
 
 from edge.bundle import open_bundle
 from edge.cli import main
@@ -69,7 +71,6 @@ def test_a_graph_of_the_phantom_bundle_is_inspected_built_and_kept(
         ("lung_mask", "float32", (-1, 1, 256, 256)),
         ("evidence_map", "float32", (-1, 1, 32, 32)),
     ]
-    assert summary.batches == (1, 1, 8)
     assert summary.heads == ("float32",)
     assert dict(summary.layers)["convolution"] == nodes(graph, "Conv")
     assert (summary.quantise, summary.dequantise) == (nodes(graph, "QuantizeLinear"), nodes(graph, "DequantizeLinear"))
@@ -150,13 +151,174 @@ def test_what_is_no_graph_is_refused(flavour: Flavour) -> None:
         build_plan(b"not a network", flavour, targets=["sm_89"])
 
 
-def test_a_graph_must_be_in_the_precision_it_is_said_to_be(flavour: Flavour) -> None:
-    summary = summary_of(graph_of("fp32"), flavour)
-    with pytest.raises(EngineError, match=r"int8 graph holds no Q/DQ.*edge-cxr calibrate"):
-        check(summary, "int8")
-    with pytest.raises(EngineError, match="no convolution of the fp16 graph is in fp16"):
-        check(summary, "fp16")
-    check(summary, "fp32")
+def in_fp16(graph: bytes, kind: str, count: int | None = None) -> bytes:
+    """The graph with its first `count` operators of a kind in fp16, between casts."""
+    model = onnx.load_from_string(graph)
+    constants = {item.name: item for item in model.graph.initializer}
+    chosen = [node.output[0] for node in model.graph.node if node.op_type == kind][:count]
+    nodes = []
+    for node in model.graph.node:
+        if node.output[0] not in chosen:
+            nodes.append(node)
+            continue
+        for place, name in enumerate(node.input):
+            if name in constants:
+                constants[name].CopyFrom(from_array(to_array(constants[name]).astype(np.float16), name))
+            else:
+                node.input[place] = f"{node.output[0]}.read{place}"
+                nodes.append(helper.make_node("Cast", [name], [node.input[place]], to=TensorProto.FLOAT16))
+        written, node.output[0] = node.output[0], f"{node.output[0]}.written"
+        nodes += [node, helper.make_node("Cast", [node.output[0]], [written], to=TensorProto.FLOAT)]
+    return with_nodes(model, nodes)
+
+
+def with_few_quantised(graph: bytes, count: int) -> bytes:
+    """The int8 graph with its first `count` quantised convolutions; the weights of the others as they are in fp32."""
+    model = onnx.load_from_string(graph)
+    constants = {item.name: to_array(item) for item in model.graph.initializer}
+    made_by = {node.output[0]: node for node in model.graph.node}
+    quantised = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in made_by]
+    for node in quantised[count:]:
+        steps, scale = (constants[name] for name in made_by[node.input[1]].input[:2])
+        weights = (steps * scale.reshape(-1, 1, 1, 1)).astype(np.float32)
+        model.graph.initializer.append(from_array(weights, f"{node.output[0]}.weights"))
+        node.input[0] = made_by[made_by[node.input[0]].input[0]].input[0]
+        node.input[1] = f"{node.output[0]}.weights"
+    read = {name for node in model.graph.node for name in node.input}
+    unread = [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.output[0] not in read]
+    return with_nodes(model, [node for node in model.graph.node if node not in unread])
+
+
+def with_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> bytes:
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    model.graph.ClearField("node")
+    model.graph.node.extend(kept)
+    model.graph.ClearField("value_info")  # the types of before
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("graph", "precision", "told"),
+    [
+        (lambda: graph_of("fp32"), "int8", r"0 of the int8 graph's 38 convolutions read Q/DQ; .*edge-cxr calibrate"),
+        (lambda: with_few_quantised(graph_of("int8"), 1), "int8", "1 of the int8 graph's 38 convolutions read Q/DQ"),
+        (lambda: with_few_quantised(graph_of("int8"), 19), "int8", "19 of the int8 graph's 38 convolutions"),
+        (lambda: graph_of("int8"), "fp32", "the fp32 graph holds Q/DQ"),
+        (lambda: graph_of("int8"), "fp16", "the fp16 graph holds Q/DQ"),
+        (lambda: graph_of("fp32"), "fp16", "the fp16 graph's convolutions are in float32; all must be in float16"),
+        (lambda: in_fp16(graph_of("fp32"), "Conv", 1), "fp16", "convolutions are in float16, float32; all must be"),
+        (lambda: in_fp16(graph_of("fp32"), "Conv", 1), "fp32", "layers of the fp32 graph answer in float16"),
+        (lambda: in_fp16(graph_of("int8"), "Softmax"), "int8", "the graph's heads are in float16, float32"),
+    ],
+    ids=["fp32 as int8", "one Q/DQ", "half Q/DQ", "int8 as fp32", "int8 as fp16", "fp32 as fp16", "one fp16 as fp16",
+         "one fp16 as fp32", "heads in fp16"],
+)  # fmt: skip
+def test_a_graph_must_be_in_the_precision_it_is_said_to_be(
+    graph: Callable[[], bytes], precision: str, told: str, flavour: Flavour
+) -> None:
+    with pytest.raises(EngineError, match=told):
+        check(summary_of(graph(), flavour), precision)
+
+
+def test_some_layers_of_an_int8_graph_may_be_in_fp16(flavour: Flavour) -> None:
+    graph = with_few_quantised(graph_of("int8"), 20)
+    check(summary_of(graph, flavour), "int8")
+    check(summary_of(in_fp16(graph, "Conv", 1), flavour), "int8")
+    check(summary_of(in_fp16(graph_of("fp32"), "Conv"), flavour), "fp16")
+
+
+class Timings:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def serialize(self) -> bytes:
+        return self.content + b" and more"
+
+
+class Orders:
+    """What a builder is told: TensorRT's configuration, without a GPU. strange: a timing cache that is refused."""
+
+    strange = b"another GPU's"
+
+    def __init__(self) -> None:
+        self.profiles: list[Any] = []
+        self.cleared: list[str] = []
+        self.limits: dict[str, int] = {}
+        self.timings: list[bytes] = []
+        self.progress_monitor: Any = None
+
+    def add_optimization_profile(self, profile: Any) -> int:
+        self.profiles.append(profile)
+        return len(self.profiles) - 1
+
+    def clear_flag(self, flag: Any) -> None:
+        self.cleared.append(flag.name)
+
+    def set_memory_pool_limit(self, pool: Any, size_bytes: int) -> None:
+        self.limits[pool.name] = size_bytes
+
+    def create_timing_cache(self, content: bytes) -> Timings:
+        return Timings(content)
+
+    def set_timing_cache(self, timings: Timings, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        if timings.content == self.strange:
+            return False
+        self.timings.append(timings.content)
+        return True
+
+
+class Recording:
+    """The installed TensorRT, whose builder keeps its orders and builds nothing."""
+
+    def __init__(self, flavour: Flavour) -> None:
+        self._module, self.orders = flavour.module, Orders()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def flavour(self) -> Flavour:
+        return Flavour("tensorrt", "11.0", self)
+
+    def Builder(self, log: Any) -> Any:  # noqa: N802 - TensorRT's name
+        real = self._module.Builder(log)
+        return SimpleNamespace(
+            create_network=real.create_network,
+            create_optimization_profile=real.create_optimization_profile,
+            create_builder_config=lambda: self.orders,
+            build_serialized_network=lambda network, config: b"a plan",
+        )
+
+
+def test_what_the_builder_is_told(flavour: Flavour) -> None:
+    """Batches of 1 to 8, best at 1; fp32 is computed in fp32; memory is left for others."""
+    recording = Recording(flavour)
+    build_plan(graph_of("fp32"), recording.flavour(), workspace_bytes=123)
+    (profile,) = recording.orders.profiles
+    assert [tuple(shape) for shape in profile.get_shape("radiograph")] == [(n, 1, 1024, 1024) for n in (1, 1, 8)]
+    assert recording.orders.cleared == ["TF32"]
+    assert recording.orders.limits == {"WORKSPACE": 123}
+
+
+@pytest.mark.parametrize(
+    ("kept", "used"), [(None, b""), (b"ours", b"ours"), (Orders.strange, b"")], ids=["none", "ours", "another GPU's"]
+)
+def test_timings_are_kept_for_the_next_build(kept: bytes | None, used: bytes, flavour: Flavour, tmp_path: Path) -> None:
+    recording, file = Recording(flavour), tmp_path / "timing.cache"
+    if kept is not None:
+        file.write_bytes(kept)
+    build_plan(graph_of("fp32"), recording.flavour(), timing_cache=file)
+    assert recording.orders.timings == [used]
+    assert file.read_bytes() == used + b" and more"
+
+
+def test_a_driver_that_is_too_old_is_an_engine_fault(flavour: Flavour) -> None:
+    def builder(log: Any) -> None:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    module = SimpleNamespace(ILogger=flavour.module.ILogger, Builder=builder)
+    with pytest.raises(EngineError, match=r"tensorrt 11\.0 does not start here .*newer NVIDIA driver"):
+        build_plan(graph_of("fp32"), Flavour("tensorrt", "11.0", module))
 
 
 @pytest.mark.skipif(find_spec("tensorrt") is not None, reason="tensorrt is installed")
@@ -183,6 +345,44 @@ def test_the_command_keeps_a_plan_where_the_box_looks_for_it(flavour: Flavour, t
         found = store.find(plan_key(graph_of("int8"), "int8", flavour, Gpu("", "", capability)))
         assert isinstance(found, Found)
         assert (len(found.plan), found.built_here) == (built["bytes"], True)
+
+
+def test_a_compute_capability_named_twice_is_built_for_once(tmp_path: Path) -> None:
+    done = build("--precision", "fp32", "--target", "sm_89, sm_89", "--state", tmp_path / "state", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["compute_capabilities"] == ["sm_89"]
+    assert done.stderr == ""
+
+
+def test_a_plan_of_another_flavour_than_the_boxs_is_said_to_be_none_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other: Any = ModuleType("tensorrt")
+    other.__version__ = "11.0"
+    monkeypatch.setitem(sys.modules, "tensorrt", other)
+    asked = ("--precision", "fp32", "--flavour", "tensorrt-rtx", "--target", "sm_89")
+    done = build(*asked, "--state", tmp_path / "state")
+    assert done.exit_code == 0, done.stderr
+    assert "watch and infer run tensorrt 11.0 here and will not find this plan" in done.stderr
+    make_key(tmp_path / "key")
+    for_others = build(*asked, "--key", tmp_path / "key", "--out", tmp_path / "plans")
+    assert for_others.exit_code == 0
+    assert "will not find" not in for_others.stderr
+
+
+def test_the_command_builds_what_the_gpu_would_run_of_a_bundle_that_is_trusted(tmp_path: Path) -> None:
+    """A GPU takes fp16 before fp32, a CPU fp32: the fp16 graph here is one in name only, and is refused as such."""
+    folder = write_tiny_bundle(tmp_path / "tiny")
+    (folder / "model.fp16.onnx").write_bytes((folder / "model.fp32.onnx").read_bytes())
+    nothing = {"fp32": None, "fp16": None}
+    write_manifest(folder, precisions=[*nothing], operating_points=nothing, temperatures=nothing)
+    asked = ("build", "--bundle", str(folder), "--target", "sm_89", "--state", str(tmp_path / "state"))
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 1
+    assert "the fp16 graph's convolutions" in done.stderr
+    done = CliRunner().invoke(main, (*asked, "--trusted-key", make_key(tmp_path / "key")))
+    assert done.exit_code == 2
+    assert "sign" in done.stderr
 
 
 def test_a_plan_for_other_boxes_is_signed(flavour: Flavour, tmp_path: Path) -> None:

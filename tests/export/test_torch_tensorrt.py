@@ -37,6 +37,7 @@ def test_names_shapes_and_types_are_those_of_the_other_route(fused: Fused, preci
     assert asked["inputs"] == (FakeInput(*shapes, torch.float32, INPUT_NAME),)
     assert asked["named"] == (INPUT_NAME,)
     assert asked["answers"] == OUTPUT_NAMES
+    assert not asked["tf32"]
     program = compiler.dynamo.program
     assert types_of_convolutions(program) == {torch.float16 if precision == "fp16" else torch.float32}
     linear = [node for node in program.graph.nodes if "linear" in str(node.target) or "softmax" in str(node.target)]

@@ -52,6 +52,15 @@ def test_what_a_crash_left_behind_is_no_hindrance(tmp_path: Path) -> None:
     assert not (tmp_path / ".file.part").exists()
 
 
+def test_a_link_in_the_place_of_the_unfinished_file_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / ".file.part").symlink_to(tmp_path / "precious")
+    write_durably(tmp_path / "file", b"content")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert not (tmp_path / "file").is_symlink()
+
+
 def test_moved_whole(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"content")

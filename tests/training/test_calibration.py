@@ -112,7 +112,7 @@ def test_temperature_worked_out_by_hand() -> None:
     assert certain == pytest.approx(2, abs=0.05)
 
 
-def drawn(count: int, *, overconfident: float, seed: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def drawn(count: int, *, overconfident: float | np.ndarray, seed: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scores mostly near 0 and 1, labels drawn from the logits divided by `overconfident`, and a patient each."""
     random = np.random.default_rng(seed)
     logits = random.choice([-9.0, 9.0], count) + random.normal(0, 0.5, count)
@@ -134,6 +134,24 @@ def test_no_temperature_without_proof() -> None:
     assert proven_temperature(scores, scores > 0.5, patients) is None  # separated: any small temperature would do
     wrong = np.where(scores > 0.5, np.arange(3000) % 2 == 0, positive)  # half of what it is sure of is not so
     assert proven_temperature(scores, wrong, patients) is None
+
+
+def test_a_temperature_is_judged_by_patients_that_it_was_not_fitted_on() -> None:
+    """Every other patient is far more overconfident: each half alone proves a temperature of its own."""
+    scores, positive, patients = drawn(6000, overconfident=np.tile([2.0, 5.0], 3000))
+    for half in (slice(0, None, 2), slice(1, None, 2)):
+        assert proven_temperature(scores[half], positive[half], patients[half]) is not None
+    assert proven_temperature(scores, positive, patients) is None
+
+
+@pytest.mark.parametrize(("count", "proven"), [(4000, pytest.approx(1)), (400, None)])
+def test_the_error_is_at_most_that_by_its_upper_bound(count: int, proven: float | None) -> None:
+    """Scores of 0.9 and 0.1, of which one in ten is wrong in either half: no error, but few leave room for one."""
+    place = np.arange(count)
+    scores = np.where(place % 4 < 2, 0.9, 0.1)
+    positive = (scores > 0.5) != (place % 40 < 4)
+    assert reliability(scores, positive, place).ece.value == pytest.approx(0)
+    assert proven_temperature(scores, positive, place) == proven
 
 
 def test_temperature_stays_within_its_bounds() -> None:
