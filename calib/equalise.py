@@ -1,9 +1,9 @@
 """Channel equalisation: the same network with activations whose channels reach alike, so that one int8 scale fits all.
 
-What a convolution writes passes only ReLU, pooling, sums and concatenation on its way to those that read it; all of
-them let a positive factor of a channel through. Dividing where a channel is written and multiplying where it is read
-changes no answer (M. Nagel and others, "Data-free quantization through weight equalization and bias correction", 2019).
-The factors share a channel's reach between activation and weights (G. Xiao and others, "SmoothQuant", equation 4).
+Where what a convolution writes passes only ReLU, pooling and sums on its way to those that read it, a positive factor
+of a channel passes too: dividing where the channel is written and multiplying where it is read changes no answer
+(M. Nagel and others, "Data-free quantization through weight equalization and bias correction", 2019). The factors share
+a channel's reach between activation and weights (G. Xiao and others, "SmoothQuant", 2023, equation 4).
 """
 
 from collections import defaultdict
@@ -23,19 +23,19 @@ from training.progress import bar
 
 SHARE = 0.8  # of a channel's reach that goes into the weights
 MOST_FACTOR = 16.0
-_PASSING = ("Relu", "MaxPool", "Resize", "Add")
+_PASSING = ("Relu", "MaxPool", "Add")
 
 
 @dataclass
 class Stream:
     """Tensors of the same channels that only a common factor may scale. fixed: something else reads or writes them.
 
-    writers: convolutions. readers: convolutions, and the first of their input channels that is this stream's.
+    read: those that convolutions read. writers, readers: convolutions.
     """
 
-    tensors: set[str] = field(default_factory=set)
+    read: set[str] = field(default_factory=set)
     writers: list[str] = field(default_factory=list)
-    readers: list[tuple[str, int]] = field(default_factory=list)
+    readers: list[str] = field(default_factory=list)
     fixed: bool = False
 
 
@@ -43,20 +43,19 @@ def equalise(prepared: Path, kept: Sequence[Path]) -> None:
     """Equalise a prepared graph in place, by how far its channels reach on these arrays."""
     model = onnx.load(prepared)
     streams = [stream for stream in streams_of(model.graph) if stream.readers and stream.writers and not stream.fixed]
-    reach = channel_reach(model, {tensor for stream in streams for tensor in stream.tensors}, kept)
+    reach = channel_reach(model, {tensor for stream in streams for tensor in stream.read}, kept)
     weights = {node.name: node.input[1] for node in model.graph.node if node.op_type == "Conv"}
     biases = {node.name: node.input[2] for node in model.graph.node if node.op_type == "Conv" and len(node.input) > 2}
     values = {item.name: to_array(item).copy() for item in model.graph.initializer}
     for stream in streams:
-        activation = np.max([reach[tensor] for tensor in stream.tensors], axis=0)
-        factors = _factors(activation, [values[weights[name]][:, first : first + len(activation)]
-                                        for name, first in stream.readers])  # fmt: skip
+        activation = np.max([reach[tensor] for tensor in stream.read], axis=0)
+        factors = _factors(activation, [values[weights[name]] for name in stream.readers])
         for name in stream.writers:
             values[weights[name]] /= factors[:, None, None, None]
             if name in biases:
                 values[biases[name]] /= factors
-        for name, first in stream.readers:
-            values[weights[name]][:, first : first + len(factors)] *= factors[None, :, None, None]
+        for name in stream.readers:
+            values[weights[name]] *= factors[None, :, None, None]
     for item in model.graph.initializer:
         item.CopyFrom(from_array(values[item.name], item.name))
     onnx.save(model, prepared)
@@ -69,7 +68,7 @@ def _factors(activation: NDArray[np.float64], read: Sequence[NDArray[np.float32]
     factors = np.ones(len(activation))
     factors[known] = activation[known] ** SHARE / weight[known] ** (1 - SHARE)
     if known.any():
-        factors[known] /= np.exp(np.log(factors[known]).mean())
+        factors[known] /= np.median(factors[known])  # a mean would follow channels that hardly ever light up
     return np.clip(factors, 1 / MOST_FACTOR, MOST_FACTOR).astype(np.float32)
 
 
@@ -84,29 +83,16 @@ def streams_of(graph: onnx.GraphProto) -> list[Stream]:
     streams: dict[str, Stream] = defaultdict(Stream)
     for value in (*graph.input, *graph.output):
         streams[merged.of(value.name)].fixed = True
-    concatenations = [node for node in graph.node if node.op_type == "Concat" and _by_channel(node)]
     for node in graph.node:
         read = _activations(node, constants)
-        for name in (*read, *node.output):
-            streams[merged.of(name)].tensors.add(name)
         if _scalable(node, constants):
             streams[merged.of(node.output[0])].writers.append(node.name)
-            streams[merged.of(node.input[0])].readers.append((node.name, 0))
-        elif _breaks(node, read) and node not in concatenations:
+            stream = streams[merged.of(node.input[0])]
+            stream.readers.append(node.name)
+            stream.read.add(node.input[0])
+        elif _breaks(node, read):
             for name in (*read, *node.output):
                 streams[merged.of(name)].fixed = True
-    widths = _widths(graph)
-    for node in concatenations:
-        streams[merged.of(node.output[0])].fixed = True  # no stream of its own, but of its parts
-        readers = [reader for reader in graph.node if node.output[0] in reader.input]
-        first = 0
-        for name in node.input:
-            stream = streams[merged.of(name)]
-            stream.readers += [(reader.name, first) for reader in readers]
-            stream.fixed |= not all(_scalable(reader, constants) for reader in readers) or not {*node.input} <= {
-                *widths
-            }
-            first += widths.get(name, 0)
     return list(streams.values())
 
 
@@ -139,22 +125,6 @@ def _scalable(node: onnx.NodeProto, constants: Iterable[str]) -> bool:
     """Whether it is a convolution whose weights are there to be scaled."""
     grouped = any(attribute.name == "group" and attribute.i != 1 for attribute in node.attribute)
     return node.op_type == "Conv" and node.input[1] in constants and not grouped
-
-
-def _by_channel(node: onnx.NodeProto) -> bool:
-    return any(attribute.name == "axis" and attribute.i == 1 for attribute in node.attribute)
-
-
-def _widths(graph: onnx.GraphProto) -> dict[str, int]:
-    """Channels of every tensor that follows from a convolution alone."""
-    shapes = {item.name: item.dims for item in graph.initializer}
-    widths: dict[str, int] = {}
-    for node in graph.node:
-        if node.op_type == "Conv" and node.input[1] in shapes:
-            widths[node.output[0]] = shapes[node.input[1]][0]
-        elif node.op_type in _PASSING and node.input[0] in widths:
-            widths[node.output[0]] = widths[node.input[0]]
-    return widths
 
 
 def channel_reach(

@@ -35,7 +35,7 @@ def test_no_answer_changes_and_weights_do(prepared: Path, kept: list[Path], tmp_
     assert parity.score_change_max < 1e-5 and parity.embedding_cosine_min > 0.99999 and parity.lung_dice_min > 0.9999
     before, after = (weights_of(path) for path in (prepared, other))
     changed = {name for name in before if not np.allclose(before[name], after[name])}
-    moved = "lungs.unet.encoder.layer1.0.conv1 lungs.unet.decoder.blocks.0.conv1.0 members.0.backbone.layer1.0.conv2"
+    moved = "lungs.unet.encoder.layer1.0.conv2 lungs.unet.decoder.blocks.0.conv2.0 members.0.backbone.layer1.0.conv1"
     assert {f"{name}.weight" for name in moved.split()} <= changed
     assert not any(name.startswith("members.0.head") for name in changed)
 
@@ -52,12 +52,15 @@ def test_channels_reach_more_alike(prepared: Path, kept: list[Path], tmp_path: P
 
 
 def spread_of(path: Path, kept: list[Path]) -> float:
-    """How unlike the channels of the streams that may be scaled reach: the standard deviation of their logarithms."""
+    """How unlike the channels of the lung network's scaled streams reach: the standard deviation of their logarithms.
+
+    In the untrained classifier half of the weights are zeros, which nothing can be equalised with.
+    """
     model = onnx.load(path)
-    tensors = {
-        name for stream in streams_of(model.graph) if stream.writers and stream.readers and not stream.fixed
-        for name in stream.tensors if name.startswith("relu")
-    }  # fmt: skip
+    tensors: set[str] = set()
+    for stream in streams_of(model.graph):
+        if not stream.fixed and any(writer.startswith("lungs") for writer in stream.writers):
+            tensors |= stream.read
     found = channel_reach(model, tensors, kept)
     return float(np.mean([np.log(reach[reach > 0]).std() for reach in found.values()]))
 
@@ -65,7 +68,7 @@ def spread_of(path: Path, kept: list[Path]) -> float:
 def chain(*nodes: onnx.NodeProto) -> onnx.GraphProto:
     """radiograph -> conv `a` (2 channels) -> the nodes -> conv `b` of the tensor `read` -> answer."""
     random = np.random.default_rng(0)
-    weights = {"a.weight": (2, 1, 1, 1), "b.weight": (1, 2, 1, 1), "wide.weight": (1, 4, 1, 1)}
+    weights = {"a.weight": (2, 1, 1, 1), "b.weight": (1, 2, 1, 1)}
     constants = [numpy_helper.from_array(random.random(shape, np.float32), name) for name, shape in weights.items()]
     constants.append(numpy_helper.from_array(np.ones((1, 2, 1, 1), np.float32), "one"))
     size = [1, 1, 8, 8]
@@ -87,25 +90,13 @@ READ = helper.make_node("Conv", ["read", "b.weight"], ["answer"], name="b")
         (helper.make_node("Add", ["written", "written"], ["read"]), False),
         (helper.make_node("Add", ["written", "one"], ["read"]), True),
         (helper.make_node("Sigmoid", ["written"], ["read"]), True),
+        (helper.make_node("Concat", ["written"], ["read"], axis=1), True),
     ],
 )
 def test_only_what_lets_a_factor_through_is_passed(node: onnx.NodeProto, fixed: bool) -> None:
     (stream,) = (stream for stream in streams_of(chain(node, READ)) if "a" in stream.writers)
     assert stream.fixed is fixed
-    assert fixed or stream.readers == [("b", 0)]
-
-
-def test_parts_of_a_concatenation_are_read_at_their_place() -> None:
-    nodes = (
-        helper.make_node("Relu", ["written"], ["low"]),
-        helper.make_node("Concat", ["written", "low"], ["both"], axis=1),
-        helper.make_node("Conv", ["both", "wide.weight"], ["answer"], name="wide"),
-    )
-    (stream,) = (stream for stream in streams_of(chain(*nodes)) if "a" in stream.writers)
-    assert stream.readers == [("wide", 0), ("wide", 2)] and not stream.fixed
-    softened = (*nodes[:2], helper.make_node("Sigmoid", ["both"], ["answer"]))
-    (stream,) = (stream for stream in streams_of(chain(*softened)) if "a" in stream.writers)
-    assert stream.fixed
+    assert fixed or stream.readers == ["b"]
 
 
 def test_channels_that_stay_dark_are_left_as_they_are(prepared: Path, tmp_path: Path) -> None:
