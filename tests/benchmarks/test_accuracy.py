@@ -160,7 +160,9 @@ def test_a_plan_that_answers_wrongly_is_found_out_by_openvino(bundle: Path, phan
 
 
 @pytest.mark.parametrize(
-    ("recorded", "gate_sha256", "refused"), [(1.0, "g" * 64, True), (0.504, "g" * 64, False), (1.0, "o" * 64, False)]
+    ("recorded", "gate_sha256", "refused"),
+    [(1.0, "g" * 64, True), (0.504, "g" * 64, False), (1.0, "o" * 64, False)],
+    ids=["better", "hardly better", "another gate set"],
 )
 def test_fp32_that_was_better_when_calibrated_judges_nobody(
     gate: GateSet, manifest: Manifest, recorded: float, gate_sha256: str, refused: bool
