@@ -28,8 +28,8 @@ EMBEDDING_LENGTH = 128
 PACKAGED_FOLDER = Path(__file__).parent / "bundles"
 # The bundles that come with the program, by their id: a changed file there is refused like any other.
 PACKAGED_IDS = {
-    "phantom": "a64c2ad4ab33e975c8ead09480933525e0979aeeec9b95ad39a4639ccb468781",
-    "research": "9bcf5848f20bbd2ac008300206ec96dbfeca985445d086be0be116bf32563342",
+    "phantom": "31f7f7c51001d9cf0db11c6cc912cb941e9798f7301c88eb4e7e196cf351605d",
+    "research": "c22ce110ee7f52a1c438acb7019ff25a6efb37741f8b4c12c60e7a1c710568ef",
 }
 
 
