@@ -218,7 +218,7 @@ def test_a_bad_manifest_is_one_clear_error(
         ("phantom", ["--network", "vgg16"], "preset phantom has no network vgg16; it has resnet18"),
         ("paper", ["--network", "chexpert"], "no network of the ensemble"),
         ("paper", ["--network", NO_PREPROCESSING], "no network of the ensemble"),
-        ("finetune", [], "no network of the ensemble (resnet34, resnet50) is left"),
+        ("finetune", [], "no network of the ensemble (resnet34, resnet50, resnet50-c4) is left"),
     ],
 )
 def test_wishes_that_cannot_be_met_are_told(
