@@ -13,6 +13,8 @@ from edge.errors import Unopenable
 from edge.imaging.formats import HEAD_BYTES, sniff_format
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
+# From linux/fcntl.h, Linux 5.1. F_SEAL_WRITE fails with EBUSY while the kernel happens to hold one of the pages.
+F_SEAL_FUTURE_WRITE = 0x10
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -61,7 +63,7 @@ def _freeze(opened: int, frozen: int) -> Snapshot:
         if size_bytes <= MAX_FILE_BYTES:
             _write_all(frozen, chunk)
     os.lseek(frozen, 0, os.SEEK_SET)
-    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    seals = F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
     fcntl.fcntl(frozen, fcntl.F_ADD_SEALS, seals)
     return Snapshot(frozen, digest.hexdigest(), size_bytes, sniff_format(os.pread(frozen, HEAD_BYTES, 0)))
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import mmap
 import os
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def test_it_cannot_be_written(tmp_path: Path) -> None:
             lambda: os.pwrite(frozen.descriptor, b"x", 0),
             lambda: os.ftruncate(frozen.descriptor, 1),
             lambda: os.ftruncate(frozen.descriptor, 100),
+            lambda: mmap.mmap(frozen.descriptor, 0, mmap.MAP_SHARED),
             lambda: fcntl.fcntl(frozen.descriptor, fcntl.F_ADD_SEALS, 0),
         ):
             with pytest.raises(PermissionError):
