@@ -48,9 +48,10 @@ class Daemon:
         logger: logging.Logger,
         on_report: Callable[[Sighting, Report], None] = lambda sighting, report: None,
         gpu: GpuRoute = _GPU,
+        open_room: Callable[..., EngineRoom] = EngineRoom,
     ) -> None:
         self._config, self._incoming, self._once = config, incoming, once
-        self._logger, self._on_report, self._gpu = logger, on_report, gpu
+        self._logger, self._on_report, self._gpu, self._open_room = logger, on_report, gpu, open_room
         self._stop = threading.Event()
         self._scoring = threading.Lock()  # held while an engine answers: engines change between two radiographs
         self._fault: BaseException | None = None
@@ -80,7 +81,9 @@ class Daemon:
             )
             opened.enter_context(self._serving())
             opened.enter_context(self._signals())
-            room = EngineRoom(self._config, bundle, state, metrics=self._metrics, logger=self._logger, gpu=self._gpu)
+            room = self._open_room(
+                self._config, bundle, state, metrics=self._metrics, logger=self._logger, gpu=self._gpu
+            )
             decoder = opened.enter_context(room.open_decoder())
             decoder.start()
             similar = SimilarCases.of_bundle(bundle)

@@ -164,7 +164,7 @@ def same_instance(pipeline: Pipeline, ledger: Ledger, source: Source) -> Report 
     """The refusal of a radiograph whose SOPInstanceUID has a result already; None when it is new."""
     if source.instance_key is None:
         return None
-    earlier = ledger.earlier_instance(source.instance_key, pipeline.bundle.id, without=source.sha256)
+    earlier = ledger.earlier_instance(source.instance_key, without=source.sha256)
     if earlier is None:
         return None
     if earlier.pixels_sha256 == source.pixels_sha256:

@@ -1,7 +1,8 @@
 """The ledger: one SQLite database that knows every case with its report and embedding. The truth; the rest is cache.
 
 A case has a row only once it is finished: scored or not_scored, one row for each pair of file bytes and bundle. What is
-not here is work to be done, so a crash at any point loses nothing. Paths are known only as keyed hashes.
+not here is work to be done, so a crash at any point loses nothing. Paths are known only as keyed hashes. The tables,
+and what a case goes through, are in schema.py.
 """
 
 import hashlib
@@ -19,22 +20,11 @@ import apsw
 import numpy as np
 
 from edge.errors import StateError
+from edge.schema import check_version, migrate
 from edge.similarity import EarlierCase
 from edge.values import FinishedCase, Report, Sighting
 
-SCHEMA_VERSION = 1
 _BUSY_MS = 10_000  # another connection may hold the database for a moment, at a checkpoint or a start
-_SCHEMA = """
-CREATE TABLE cases (
-  sha256 TEXT NOT NULL, bundle_id TEXT NOT NULL, case_id TEXT NOT NULL,
-  status TEXT NOT NULL CHECK (status IN ('scored', 'not_scored')), reason TEXT, score REAL, label TEXT,
-  instance_key TEXT, patient_key TEXT, pixels_sha256 TEXT, embedding BLOB,
-  report TEXT NOT NULL, finished_s REAL NOT NULL,
-  PRIMARY KEY (sha256, bundle_id)) STRICT, WITHOUT ROWID;
-CREATE INDEX cases_by_id ON cases (case_id);
-CREATE INDEX cases_by_instance ON cases (instance_key, bundle_id) WHERE instance_key IS NOT NULL;
-CREATE TABLE sightings (path_key BLOB PRIMARY KEY, look BLOB NOT NULL, sha256 TEXT NOT NULL) STRICT, WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True)
@@ -70,21 +60,28 @@ class LedgerReader:
         with self._lock:
             self._connection.close()
 
-    def finished(self, sha256: str, bundle_id: str) -> FinishedCase | None:
-        """The case of these bytes, if this bundle has judged it."""
-        row = self._one("SELECT report FROM cases WHERE sha256 = ? AND bundle_id = ?", sha256, bundle_id)
+    def finished(self, sha256: str, bundle_id: str | None = None) -> FinishedCase | None:
+        """The case of these bytes, as this bundle judged it, or without a bundle as the last one did.
+
+        None when there is none yet, and when it was asked for again.
+        """
+        row = self._one(
+            "SELECT report FROM cases WHERE sha256 = ?1 AND (?2 IS NULL OR bundle_id = ?2) "
+            "AND NOT EXISTS (SELECT 1 FROM requeued WHERE sha256 = ?1) ORDER BY number DESC",
+            sha256,
+            bundle_id,
+        )
         if row is None:
             return None
         report = json.loads(row[0])
         return FinishedCase(report["case_id"], report["source"]["format"], report["reason"], report["detail"])
 
-    def earlier_instance(self, instance_key: str, bundle_id: str, *, without: str) -> EarlierInstance | None:
-        """The first finished case of another file with the same SOPInstanceUID."""
+    def earlier_instance(self, instance_key: str, *, without: str) -> EarlierInstance | None:
+        """The first finished case of another file with the same SOPInstanceUID, whichever bundle judged it."""
         row = self._one(
-            "SELECT case_id, pixels_sha256 FROM cases WHERE instance_key = ? AND bundle_id = ? AND sha256 <> ? "
-            "AND coalesce(reason, '') NOT IN ('duplicate', 'conflict')",
+            "SELECT case_id, pixels_sha256 FROM cases WHERE instance_key = ? AND sha256 <> ? "
+            "AND coalesce(reason, '') NOT IN ('duplicate', 'conflict') ORDER BY number",
             instance_key,
-            bundle_id,
             without,
         )
         return None if row is None else EarlierInstance(*row)
@@ -105,11 +102,7 @@ class LedgerReader:
         return apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
 
     def _prepare(self) -> None:
-        version = self._connection.pragma("user_version")
-        if version != SCHEMA_VERSION:
-            raise StateError(
-                f"{self._path} has schema {version}, this version knows {SCHEMA_VERSION}; upgrade edge-cxr"
-            )
+        check_version(self._connection, str(self._path))
 
     def _all(self, query: str, *values: Any) -> list[Any]:
         try:
@@ -127,6 +120,7 @@ class Ledger(LedgerReader):
 
     def __init__(self, path: Path, *, site_key: bytes) -> None:
         self._site_key = site_key
+        self._data_version = 0
         super().__init__(path)
 
     def record(self, report: Report, document: str, sighting: Sighting | None) -> None:
@@ -149,6 +143,7 @@ class Ledger(LedgerReader):
         columns = ", ".join(row)
         places = ", ".join(f":{column}" for column in row)
         with self._transaction() as connection:
+            _make_way(connection, report.sha256, report.bundle_id)
             connection.execute(
                 f"INSERT INTO cases ({columns}) VALUES ({places}) ON CONFLICT (sha256, bundle_id) DO NOTHING", row
             )
@@ -160,15 +155,25 @@ class Ledger(LedgerReader):
         with self._transaction() as connection:
             self._remember(connection, sighting, sha256)
 
-    def is_known(self, sighting: Sighting, bundle_id: str) -> bool:
-        """True when this path, looking just so, already has its result from this bundle."""
+    def is_known(self, sighting: Sighting, bundle_id: str | None = None) -> bool:
+        """True when this path, looking just so, has its result from this bundle (without one: from any), or was
+        forgotten. False when it was asked for again.
+        """
         found = self._one(
-            "SELECT 1 FROM sightings JOIN cases USING (sha256) WHERE path_key = ? AND look = ? AND bundle_id = ?",
+            "SELECT 1 FROM sightings AS seen WHERE path_key = ?1 AND look = ?2 AND ("
+            "EXISTS (SELECT 1 FROM cases WHERE sha256 = seen.sha256 AND (?3 IS NULL OR bundle_id = ?3)) "
+            "AND NOT EXISTS (SELECT 1 FROM requeued WHERE sha256 = seen.sha256) "
+            "OR EXISTS (SELECT 1 FROM forgotten WHERE case_key = seen.sha256))",
             self._path_key(sighting),
             _look_bytes(sighting),
             bundle_id,
         )
         return found is not None
+
+    def changed_elsewhere(self) -> bool:
+        """True when another process has written since this was last asked, such as a requeue or a forget."""
+        before, self._data_version = self._data_version, self._one("PRAGMA data_version")[0]
+        return before != self._data_version
 
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(str(self._path))
@@ -179,10 +184,9 @@ class Ledger(LedgerReader):
         # A commit must survive a power cut, not only a crash (synchronous=NORMAL loses the last ones in WAL mode).
         self._connection.pragma("journal_mode", "wal")
         self._connection.pragma("synchronous", "full")
-        if self._connection.pragma("user_version") == 0:
-            with self._connection:
-                self._connection.execute(_SCHEMA)
-                self._connection.pragma("user_version", SCHEMA_VERSION)
+        self._connection.pragma("secure_delete", True)  # what is forgotten leaves no bytes behind
+        migrate(self._connection)
+        self._data_version = self._connection.pragma("data_version")
         super()._prepare()
 
     def _remember(self, connection: apsw.Connection, sighting: Sighting, sha256: str) -> None:
@@ -207,6 +211,18 @@ class Ledger(LedgerReader):
                         self._connection.execute("ROLLBACK")
         except apsw.Error as fault:
             raise _ledger_error(self._path, fault) from None
+
+
+def _make_way(connection: apsw.Connection, sha256: str, bundle_id: str) -> None:
+    """A case that was asked for again gives way to its new report."""
+    connection.execute("DELETE FROM requeued WHERE sha256 = ?", (sha256,))
+    if connection.changes():
+        connection.execute(
+            "INSERT INTO superseded SELECT sha256, bundle_id, report, finished_s, ? FROM cases "
+            "WHERE sha256 = ? AND bundle_id = ?",
+            (time.time(), sha256, bundle_id),
+        )
+        connection.execute("DELETE FROM cases WHERE sha256 = ? AND bundle_id = ?", (sha256, bundle_id))
 
 
 def _look_bytes(sighting: Sighting) -> bytes:

@@ -19,7 +19,7 @@ MAY_IMPORT = {
 LAYERS = (
     {"values", "errors", "formats", "config", "signature", "options", "durable", "temperature", "lazy_commands"},
     {"grey", "pixel_data", "header", "dicom", "read", "preprocess", "phantom", "snapshot", "log"},
-    {"wire", "worker", "decoder", "seal", "external_data", "strict_json", "bundle"},
+    {"wire", "worker", "decoder", "seal", "external_data", "strict_json", "bundle", "schema"},
     {"engines", "quality", "similarity", "known_answer"},
     {"store", "metrics", "pipeline", "http"},
     {"inbox"},

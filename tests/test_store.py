@@ -12,7 +12,8 @@ from reports import BUNDLE, gated, refused, scored, sha, sighting_of
 
 from edge.errors import StateError
 from edge.outputs.report_json import encode, report_json
-from edge.store import SCHEMA_VERSION, EarlierInstance, Ledger, LedgerReader
+from edge.schema import SCHEMA_VERSION
+from edge.store import EarlierInstance, Ledger, LedgerReader
 from edge.values import Reason, Report, Sighting
 
 KEY = bytes(range(32))
@@ -113,13 +114,12 @@ def test_a_path_that_holds_another_file_is_remembered_as_that(ledger: Ledger, tm
 
 
 def test_the_first_instance_of_a_uid(ledger: Ledger) -> None:
-    assert ledger.earlier_instance("i", BUNDLE, without=sha(9)) is None
+    assert ledger.earlier_instance("i", without=sha(9)) is None
     record(ledger, scored(1, instance="i", pixels="one"), None)
     record(ledger, scored(2, instance="i", pixels="two"), None)
     record(ledger, scored(3, instance="other"), None)
-    assert ledger.earlier_instance("i", BUNDLE, without=sha(9)) == EarlierInstance(sha(1)[:16], "one")
-    assert ledger.earlier_instance("i", BUNDLE, without=sha(1)) == EarlierInstance(sha(2)[:16], "two")
-    assert ledger.earlier_instance("i", "another bundle", without=sha(9)) is None
+    assert ledger.earlier_instance("i", without=sha(9)) == EarlierInstance(sha(1)[:16], "one")
+    assert ledger.earlier_instance("i", without=sha(1)) == EarlierInstance(sha(2)[:16], "two")
 
 
 def test_only_scored_cases_can_be_found(ledger: Ledger) -> None:
@@ -247,3 +247,85 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         ledger._connection.pragma("max_page_count", 10**6)
         record(ledger, scored(recorded), None)
         assert ledger.finished(sha(recorded), BUNDLE) is not None
+
+
+def requeue(path: Path, sha256: str) -> None:
+    connection = apsw.Connection(str(path))
+    connection.execute("INSERT INTO requeued VALUES (?, 1.0)", (sha256,))
+    connection.close()
+
+
+def test_what_was_asked_for_again_gives_way_to_the_new_report(ledger: Ledger, tmp_path: Path) -> None:
+    seen = file_in(tmp_path)
+    record(ledger, scored(1, score=0.25), seen)
+    assert not ledger.changed_elsewhere()
+    requeue(tmp_path / "ledger.sqlite", sha(1))
+    assert ledger.changed_elsewhere()
+    assert not ledger.changed_elsewhere()
+    assert not ledger.is_known(seen)
+    assert ledger.finished(sha(1)) is None
+    assert [report["score"] for report in ledger.reports(sha(1)[:16])] == [0.25]  # until then it has the old one
+    record(ledger, scored(1, score=0.75), seen)
+    assert ledger.is_known(seen)
+    assert [report["score"] for report in ledger.reports(sha(1)[:16])] == [0.75]
+    (kept,) = ledger._connection.execute("SELECT sha256, report FROM superseded").fetchall()
+    assert kept == (sha(1), encode(scored(1, score=0.25)))
+
+
+def test_asked_for_again_under_another_bundle_leaves_the_earlier_result(ledger: Ledger, tmp_path: Path) -> None:
+    record(ledger, scored(1, score=0.25), None)
+    requeue(tmp_path / "ledger.sqlite", sha(1))
+    record(ledger, replace(scored(1, score=0.5), bundle_id="another"), None)
+    assert [report["score"] for report in ledger.reports(sha(1)[:16])] == [0.25, 0.5]
+    assert ledger.finished(sha(1)) is not None
+
+
+VERSION_1 = """
+CREATE TABLE cases (
+  sha256 TEXT NOT NULL, bundle_id TEXT NOT NULL, case_id TEXT NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('scored', 'not_scored')), reason TEXT, score REAL, label TEXT,
+  instance_key TEXT, patient_key TEXT, pixels_sha256 TEXT, embedding BLOB,
+  report TEXT NOT NULL, finished_s REAL NOT NULL,
+  PRIMARY KEY (sha256, bundle_id)) STRICT, WITHOUT ROWID;
+CREATE INDEX cases_by_id ON cases (case_id);
+CREATE INDEX cases_by_instance ON cases (instance_key, bundle_id) WHERE instance_key IS NOT NULL;
+CREATE TABLE sightings (path_key BLOB PRIMARY KEY, look BLOB NOT NULL, sha256 TEXT NOT NULL) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_ledger_of_version_1_is_taken_over_whole(tmp_path: Path) -> None:
+    columns = "sha256, bundle_id, case_id, status, reason, score, instance_key, pixels_sha256, embedding, report"
+    new, old = tmp_path / "new.sqlite", tmp_path / "old.sqlite"
+    reports = [scored(1, instance="i"), refused(2), gated(3), replace(scored(1), bundle_id="another")]
+    with Ledger(new, site_key=KEY) as ledger:
+        for report in reports:
+            record(ledger, report, file_in(tmp_path, report.sha256[:8]))
+        cases = ledger._connection.execute(f"SELECT {columns}, finished_s FROM cases ORDER BY number").fetchall()
+        sightings = ledger._connection.execute("SELECT * FROM sightings").fetchall()
+    connection = apsw.Connection(str(old))
+    connection.execute(VERSION_1)
+    connection.executemany(f"INSERT INTO cases ({columns}, finished_s) VALUES ({'?,' * 10}?)", cases)
+    connection.executemany("INSERT INTO sightings VALUES (?, ?, ?)", sightings)
+    connection.close()
+    with pytest.raises(StateError, match="has schema 1.*start edge-cxr watch once"):
+        LedgerReader(old)
+    for _ in range(2):  # the second start finds it done
+        with Ledger(old, site_key=KEY) as ledger:
+            taken = ledger._connection.execute(f"SELECT {columns}, finished_s FROM cases ORDER BY number").fetchall()
+            assert taken == cases
+            assert ledger._connection.execute("SELECT * FROM sightings").fetchall() == sightings
+            assert ledger._connection.pragma("user_version") == SCHEMA_VERSION
+            assert [ledger.finished(report.sha256, report.bundle_id) is not None for report in reports] == [True] * 4
+
+
+def test_both_ways_to_this_version_end_in_the_same_tables(tmp_path: Path) -> None:
+    schemas = []
+    for name, begin in (("new", ""), ("old", VERSION_1)):
+        connection = apsw.Connection(str(tmp_path / name))
+        connection.execute(begin)
+        connection.close()
+        with Ledger(tmp_path / name, site_key=KEY) as ledger:
+            rows = ledger._connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
+            schemas.append([(name, sql) for name, sql in rows])
+    assert schemas[0] == schemas[1]

@@ -1,0 +1,72 @@
+"""The ledger's tables, and how a ledger of an earlier version becomes one of this. Reads and writes are in store.py.
+
+What a digest goes through: (nothing) -> finished -> (requeued -> finished)* -> forgotten -> (nothing known but a key).
+  finished    a row in `cases` for each bundle that judged it: scored or not_scored, with its report
+  requeued    asked for again: the row stays until the new report replaces it, and then goes to `superseded`
+  forgotten   only a keyed hash is left, so that a file which still lies in the incoming folder is not taken again
+A file that is in none of these is work to be done: no state is written before the result is, so a crash loses none.
+"""
+
+import apsw
+
+from edge.errors import StateError
+
+SCHEMA_VERSION = 2
+
+_CASES = """
+CREATE TABLE cases (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  sha256 TEXT NOT NULL, bundle_id TEXT NOT NULL, case_id TEXT NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('scored', 'not_scored')), reason TEXT, score REAL, label TEXT,
+  instance_key TEXT, patient_key TEXT, pixels_sha256 TEXT, embedding BLOB,
+  report TEXT NOT NULL, finished_s REAL NOT NULL,
+  UNIQUE (sha256, bundle_id)) STRICT;
+CREATE INDEX cases_by_id ON cases (case_id);
+CREATE INDEX cases_by_instance ON cases (instance_key) WHERE instance_key IS NOT NULL;
+"""
+_ASIDE = """
+CREATE TABLE requeued (sha256 TEXT PRIMARY KEY, requeued_s REAL NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE superseded (
+  sha256 TEXT NOT NULL, bundle_id TEXT NOT NULL, report TEXT NOT NULL,
+  finished_s REAL NOT NULL, superseded_s REAL NOT NULL) STRICT;
+CREATE INDEX superseded_by_digest ON superseded (sha256);
+CREATE TABLE forgotten (case_key TEXT PRIMARY KEY, forgotten_s REAL NOT NULL) STRICT, WITHOUT ROWID;
+"""
+_SIGHTINGS = """
+CREATE TABLE sightings (path_key BLOB PRIMARY KEY, look BLOB NOT NULL, sha256 TEXT NOT NULL) STRICT, WITHOUT ROWID;
+"""
+_INDEX_OF_SIGHTINGS = "CREATE INDEX sightings_by_digest ON sightings (sha256);"
+
+# From version to version; 0 is an empty file. A number is never given twice: the index knows cases by it.
+_STEPS = {
+    0: _CASES + _ASIDE + _SIGHTINGS + _INDEX_OF_SIGHTINGS,
+    1: "DROP INDEX cases_by_id; DROP INDEX cases_by_instance; ALTER TABLE cases RENAME TO cases_of_version_1;"
+    + _CASES
+    + """
+INSERT INTO cases (sha256, bundle_id, case_id, status, reason, score, label, instance_key, patient_key, pixels_sha256,
+  embedding, report, finished_s)
+SELECT sha256, bundle_id, case_id, status, reason, score, label, instance_key, patient_key, pixels_sha256,
+  embedding, report, finished_s FROM cases_of_version_1 ORDER BY finished_s;
+DROP TABLE cases_of_version_1;
+"""
+    + _ASIDE
+    + _INDEX_OF_SIGHTINGS,
+}
+
+
+def migrate(connection: apsw.Connection) -> None:
+    """Bring a ledger to this version, all or nothing. One of a later version is left for `check_version` to refuse."""
+    with connection:
+        version = connection.pragma("user_version")
+        if version in _STEPS:
+            connection.execute(_STEPS[version])
+            connection.pragma("user_version", SCHEMA_VERSION)
+
+
+def check_version(connection: apsw.Connection, name: str) -> None:
+    """Raises StateError when this program does not know the ledger's version."""
+    version = connection.pragma("user_version")
+    if version < SCHEMA_VERSION:
+        raise StateError(f"{name} has schema {version}, this version knows {SCHEMA_VERSION}; start edge-cxr watch once")
+    if version > SCHEMA_VERSION:
+        raise StateError(f"{name} has schema {version}, this version knows {SCHEMA_VERSION}; upgrade edge-cxr")
