@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 import edge
-from edge import reading_room, tables
+from edge import ledger_commands, reading_room, tables
 from edge.bundle import PACKAGED_IDS
 from edge.bundle_commands import bundle
 from edge.config import Origins, resolve, without_port_unless_asked
@@ -22,6 +22,7 @@ from edge.daemon import Daemon
 from edge.demo import run_demo
 from edge.doctor import examine
 from edge.errors import EdgeError
+from edge.index_commands import index
 from edge.lazy_commands import LazyGroup
 from edge.log import make_logger
 from edge.options import config as _config
@@ -167,19 +168,26 @@ def demo(folder: Path, as_json: bool) -> None:
 @main.command()
 @_state
 @_engine_options
+@click.option("--incoming", type=click.Path(path_type=Path), help="The folder to be watched: can it be read, and how?")
 @_json
-def doctor(as_json: bool, config: Path | None, **options: Any) -> None:
-    """Check this machine, the bundle and the state folder; exit 1 when something is wrong.
+def doctor(as_json: bool, incoming: Path | None, config: Path | None, **options: Any) -> None:
+    """Check this machine, the bundle and the folders; exit 1 when something is wrong.
 
-    Example: edge-cxr doctor --bundle research
+    Example: edge-cxr doctor --bundle research --incoming /incoming
     """
-    checks = examine(_origins(config, **options).config)
+    checks = examine(_origins(config, **options).config, incoming)
     tables.print_checks(checks, as_json=as_json)
     if not all(check.passed for check in checks):
         raise SystemExit(1)
 
 
 main.add_command(bundle)
+main.add_command(index)
+main.add_command(ledger_commands.requeue)
+main.add_command(ledger_commands.forget)
+main.add_command(ledger_commands.retain)
+main.add_command(ledger_commands.backup)
+main.add_command(ledger_commands.restore)
 
 
 @main.group(name="config")

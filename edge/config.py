@@ -13,7 +13,7 @@ from typing import Any
 
 from edge.errors import UsageError
 from edge.signature import public_key_bytes
-from edge.values import AFTER, BACKENDS, PRECISIONS
+from edge.values import AFTER, BACKENDS, ORDERS, PRECISIONS, WATCHING
 
 ENVIRONMENT_PREFIX = "EDGE_CXR_"
 
@@ -32,9 +32,20 @@ class Config:
     include_earlier_cases: bool = False
     decode_limit_s: float = 15.0
     unfinished_after_s: float = 60.0
+    watching: str = "auto"
+    order: str = "oldest"
     scan_s: float = 10.0
+    poll_s: float = 2.0
+    reserve_percent: float = 5.0
+    reserve_bytes: int = 5_000_000_000
     queue_size: int = 4
     trusted_keys: tuple[str, ...] = ()
+    keep_results_days: float = 0.0
+    keep_archive_days: float = 0.0
+    keep_quarantine_days: float = 0.0
+    results_max_bytes: int = 0
+    archive_max_bytes: int = 0
+    quarantine_max_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,9 +56,23 @@ class Origins:
     origin: dict[str, str]
 
 
-_CHOICES = {"backend": ("auto", *BACKENDS), "precision": ("auto", *PRECISIONS), "after": AFTER}
-_POSITIVE = ("decode_limit_s", "unfinished_after_s", "scan_s", "queue_size")
-_NOT_NEGATIVE = ("neighbours",)
+_CHOICES = {
+    "backend": ("auto", *BACKENDS),
+    "precision": ("auto", *PRECISIONS),
+    "after": AFTER,
+    "watching": WATCHING,
+    "order": ORDERS,
+}
+_POSITIVE = ("decode_limit_s", "unfinished_after_s", "scan_s", "poll_s", "queue_size")
+_RETENTION = (
+    "keep_results_days",
+    "keep_archive_days",
+    "keep_quarantine_days",
+    "results_max_bytes",
+    "archive_max_bytes",
+    "quarantine_max_bytes",
+)
+_NOT_NEGATIVE = ("neighbours", "reserve_percent", "reserve_bytes", *_RETENTION)
 
 
 def resolve(options: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Origins:
@@ -127,7 +152,8 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     if key in _CHOICES and value not in _CHOICES[key]:
         raise UsageError(f"{key} ({origin}) is {value!r}; it must be one of {', '.join(_CHOICES[key])}")
     if kind is float and not math.isfinite(value):
-        raise UsageError(f"{key} ({origin}) is {value}; it must be a number of seconds")
+        unit = "days" if key.endswith("_days") else "seconds"
+        raise UsageError(f"{key} ({origin}) is {value}; it must be a number of {unit}")
     if (key in _POSITIVE and value <= 0) or (key in _NOT_NEGATIVE and value < 0):
         raise UsageError(f"{key} ({origin}) is {value}; it must be greater")
     return value

@@ -2,6 +2,7 @@
 
 main thread:  inbox -> Take -> [queue] -> thread: Score -> [queue] -> thread: Write
 A GPU without a plan: the CPU scores, and a fourth thread has the plan built and then changes engines.
+Once an hour another one removes what has been kept long enough.
 A radiograph's fault ends as its result; any other fault stops the daemon, and systemd starts it anew.
 """
 
@@ -12,6 +13,7 @@ import queue
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,12 +21,14 @@ from edge.building import PlanBuild
 from edge.bundle import open_bundle
 from edge.config import Config
 from edge.engine_room import EngineRoom, GpuRoute
-from edge.errors import StateError, Stopped, Unopenable, UsageError
+from edge.errors import EdgeError, StateError, Stopped, UsageError
 from edge.http import Health, open_server
-from edge.inbox import Inbox
+from edge.intake import Intake
+from edge.log import FIELDS
 from edge.metrics import Metrics
 from edge.outputs.disposal import dispose
 from edge.pipeline import Pipeline
+from edge.retention import retain
 from edge.similarity import EarlierCase, SimilarCases
 from edge.stages import Score, Take, Taken, Write, log_report
 from edge.state import StateFolder, lock_state, open_state
@@ -32,7 +36,7 @@ from edge.store import Ledger
 from edge.values import FinishedCase, Report, Sighting
 
 _POLL_S = 0.2
-_RESERVE_BYTES = 64 * 1024 * 1024  # below this the ledger could not even say that the disk is full
+_TIDY_EACH_S = 3600.0
 _GPU = GpuRoute()
 
 
@@ -56,6 +60,7 @@ class Daemon:
         self._scoring = threading.Lock()  # held while an engine answers: engines change between two radiographs
         self._fault: BaseException | None = None
         self._not_ready: str | None = "starting: the known-answer test has not passed yet"
+        self._hindrances: Callable[[], dict[str, str | None]] = dict
         self._metrics = Metrics()
 
     def stop(self) -> None:
@@ -71,14 +76,9 @@ class Daemon:
             state = open_state(Path(self._config.state))
             opened.callback(os.close, lock_state(state))
             ledger = opened.enter_context(Ledger(state.ledger, site_key=state.site_key))
-            # An input that is to be moved or deleted and is still there was left by a crash: it is taken again, to go.
-            stays = self._config.after == "keep"
-            inbox = Inbox(
-                self._incoming,
-                lambda seen: stays and ledger.is_known(seen, bundle.id),
-                warn=self._logger.warning,
-                scan_s=self._config.scan_s,
-            )
+            intake = Intake(self._config, self._incoming, state, ledger, once=self._once, logger=self._logger)
+            self._hindrances = intake.hindrances
+            self._metrics.pauses(intake.hindrances)
             opened.enter_context(self._serving())
             opened.enter_context(self._signals())
             room = self._open_room(
@@ -94,9 +94,11 @@ class Daemon:
             opened.callback(lambda: pipeline.engine.close())  # noqa: PLW0108 - whichever engine is in use by then
             if room.plan_missing and not self._once:
                 opened.enter_context(self._building(room, pipeline))
+            if not self._once:
+                opened.enter_context(self._tidying(state))
             self._not_ready = None
             self._logger.info("ready", extra={"fields": {"bundle": bundle.manifest.name, "id": bundle.id[:12]}})
-            self._work(pipeline, ledger, state, inbox)
+            self._work(pipeline, ledger, state, intake)
 
     @contextlib.contextmanager
     def _building(self, room: EngineRoom, pipeline: Pipeline) -> Iterator[None]:
@@ -118,7 +120,32 @@ class Daemon:
             before.close()
             room.took_over(engine)
 
-    def _work(self, pipeline: Pipeline, ledger: Ledger, state: StateFolder, inbox: Inbox) -> None:
+    @contextlib.contextmanager
+    def _tidying(self, state: StateFolder) -> Iterator[None]:
+        """Meanwhile a thread removes, once an hour, what has been kept long enough."""
+        over = threading.Event()
+
+        def tidy() -> None:
+            while not over.wait(_TIDY_EACH_S):
+                try:
+                    removed = retain(state, self._config, time.time())
+                except (EdgeError, OSError) as fault:  # tidying is no reason to stop scoring; the disk may be
+                    self._logger.warning(f"nothing could be removed from the state folder: {fault}")
+                    continue
+                for folder in (folder for folder in removed if folder.cases or folder.held_back):
+                    self._logger.info(
+                        "tidied", extra={FIELDS: {key: str(value) for key, value in vars(folder).items()}}
+                    )
+
+        thread = threading.Thread(target=tidy, name="tidy")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _work(self, pipeline: Pipeline, ledger: Ledger, state: StateFolder, intake: Intake) -> None:
         config = self._config
         unfinished_after_s = 0.0 if self._once else config.unfinished_after_s
 
@@ -133,11 +160,12 @@ class Daemon:
         take = Take(
             pipeline,
             ledger,
-            inbox,
+            intake.inbox,
             put_away,
             self._logger,
             in_flight=in_flight,
             unfinished_after_s=unfinished_after_s,
+            stays=config.after == "keep",
         )
         recorded: queue.SimpleQueue[EarlierCase] | None = queue.SimpleQueue() if config.include_earlier_cases else None
         score = Score(pipeline, ledger, self._metrics, recorded)
@@ -157,7 +185,7 @@ class Daemon:
         for thread in stages:
             thread.start()
         try:
-            self._intake(inbox, take, to_score, state)
+            self._take_in(intake, take, to_score)
         except BaseException as fault:
             self._fail(fault)
         self._put(to_score, None, always=True)
@@ -167,17 +195,11 @@ class Daemon:
             raise self._fault
         if self._once and self._stop.is_set():
             raise Stopped("stopped before every radiograph had its result; the rest is in the folder: run it again")
-        if self._once and (take.unopened or inbox.unreadable):
-            unread = f"{take.unopened} file(s) and {len(inbox.unreadable)} folder(s)"
-            raise Unopenable(f"{unread} could not be read; the others have their results. Check the permissions")
-        if self._once and inbox.restless:
-            raise Unopenable(f"{inbox.restless} file(s) are still being written; run it again when they are complete")
+        if self._once:
+            intake.check_all_read(take.unopened)
 
-    def _intake(self, inbox: Inbox, take: Take, to_score: "queue.Queue[Taken | None]", state: StateFolder) -> None:
-        sightings = inbox.settled(self._stop) if self._once else inbox.watch(self._stop)
-        for sighting in sightings:
-            if shutil.disk_usage(state.root).free < _RESERVE_BYTES:
-                raise StateError(f"the disk of {state.root} is full; free space and start again: nothing was lost")
+    def _take_in(self, intake: Intake, take: Take, to_score: "queue.Queue[Taken | None]") -> None:
+        for sighting in intake.sightings(self._stop):
             taken = take(sighting)
             if taken is not None and not self._put(to_score, taken):
                 return
@@ -246,7 +268,8 @@ class Daemon:
             thread.join()
 
     def _health(self) -> Health:
-        return Health(alive=not self._stop.is_set(), ready_reason=self._not_ready)
+        hindrance = next(filter(None, self._hindrances().values()), None)
+        return Health(alive=not self._stop.is_set(), ready_reason=self._not_ready or hindrance)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

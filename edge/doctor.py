@@ -1,5 +1,6 @@
 """Is this machine fit to score? One line for each check, with what to do. Prints nothing."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +10,15 @@ import apsw
 
 from edge.bundle import open_bundle
 from edge.config import Config
+from edge.disk_space import Reserve
 from edge.engines.opening import open_tensorrt
-from edge.errors import BackendUnavailable, EdgeError, PlanMissing, StateError
+from edge.errors import BackendUnavailable, EdgeError, PlanMissing, StateError, Unopenable
+from edge.inbox import mode
+from edge.mounts import filesystem_of
 from edge.reading_room import kept_plans, open_pipeline
-from edge.state import SITE_KEY, filesystem_of, open_state
+from edge.state import SITE_KEY, open_state
 
 _SAFE_SQLITE = (3, 51, 3)  # older ones may lose a commit when the write-ahead log is reset
-_WANTED_FREE_BYTES = 5_000_000_000
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,12 @@ class Check:
     finding: str
 
 
-def examine(config: Config) -> list[Check]:
-    """Every check, the independent ones first."""
+def examine(config: Config, incoming: Path | None = None) -> list[Check]:
+    """Every check, the independent ones first. incoming: the folder that is to be watched, if it is to be looked at."""
     checks = {
         "ledger library": _sqlite,
         "state folder": lambda: _state(config),
+        **({} if incoming is None else {"incoming folder": lambda: _incoming(incoming, config)}),
         "bundle": lambda: _bundle(config),
         "GPU": lambda: _gpu(config),
         "known answers": lambda: _known_answers(config),
@@ -55,10 +59,21 @@ def _state(config: Config) -> str:
     if not Path(config.state, SITE_KEY).exists():
         return f"{config.state} is no state folder yet; watch makes it one"
     state = open_state(Path(config.state))
-    free = shutil.disk_usage(state.root).free
-    if free < _WANTED_FREE_BYTES:
-        raise StateError(f"only {free / 1e9:.1f} GB are free for {state.root}; free some, or choose another --state")
-    return f"{state.root} on {filesystem_of(state.root)}, {free / 1e9:.0f} GB free"
+    reserve = Reserve(state.root, percent=config.reserve_percent, at_most_bytes=config.reserve_bytes)
+    shortage = reserve.shortage()
+    if shortage is not None:
+        raise StateError(f"{shortage}; free some, or choose another --state")
+    return f"{state.root} on {filesystem_of(state.root)}, {shutil.disk_usage(state.root).free / 1e9:.0f} GB free"
+
+
+def _incoming(incoming: Path, config: Config) -> str:
+    if not os.access(incoming, os.R_OK | os.X_OK) or not incoming.is_dir():
+        raise Unopenable(f"{incoming} cannot be read; check that it is a folder, is mounted, and its permissions")
+    if config.after != "keep" and not os.access(incoming, os.W_OK):
+        raise Unopenable(
+            f"{incoming} cannot be written in, so no input can be moved or deleted; let the box write there"
+        )
+    return f"{incoming} on {mode(incoming, config.watching)}"
 
 
 def _bundle(config: Config) -> str:

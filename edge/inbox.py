@@ -1,23 +1,31 @@
 """The watch folder: finds files that are complete, and hands each out once. Knows nothing of radiographs or results.
 
 A file is complete when its writer closed it or renamed it into place (inotify), or when its size, mtime and inode stood
-still from look to look. A scan every few seconds finds what events missed.
+still from look to look. A scan finds what events missed; where the kernel tells of no events, such as on a network
+share, scans are all there is and come more often. Memory is bounded: what the window cannot hold stays in the folder.
 """
 
-import os
-import stat
+import contextlib
 import time
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from inotify_simple import INotify, flags
+import numpy as np
+from numpy.typing import NDArray
 
 from edge.errors import Unopenable
+from edge.folders import Batch, Folders, Found
+from edge.looks import KnownLooks, fingerprint_of, is_temporary, look
+from edge.mounts import announces, filesystem_of
+from edge.notifications import Changes, Notifications
 from edge.values import Sighting
+from edge.window import Candidate, Window
 
-TEMPORARY_SUFFIXES = (".part", ".tmp", ".partial", ".filepart", ".crdownload", ".swp")
-_EVENTS = flags.CLOSE_WRITE | flags.MOVED_TO | flags.CREATE | flags.ONLYDIR
+_SCAN_PAUSE = 200  # a scan comes at the earliest after so many times its own CPU time ...
+_POLL_PAUSE = 20  # ... or, on a share, its own duration
 
 
 class Stop(Protocol):
@@ -26,26 +34,29 @@ class Stop(Protocol):
     def is_set(self) -> bool: ...
 
 
-def look(path: Path) -> Sighting | None:
-    """What a file looks like now; None when it is gone or no regular file (links, pipes, devices are no input)."""
-    try:
-        seen = path.lstat()
-    except OSError:
-        return None
-    if not stat.S_ISREG(seen.st_mode):
-        return None
-    return Sighting(path, seen.st_size, seen.st_mtime_ns, seen.st_ino)
+@dataclass(frozen=True)
+class Pace:
+    """look: between two looks at a file. still: how long a file that only a scan has seen must stand still; its writer
+    may have made it in full size and stall. scan: between two scans where events are told. poll: where they are not.
+    restless: how long a single run waits for files that keep changing.
+    """
+
+    look_s: float = 0.5
+    still_s: float = 5.0
+    scan_s: float = 10.0
+    poll_s: float = 2.0
+    restless_s: float = 15.0
 
 
-def is_temporary(name: str) -> bool:
-    return name.startswith((".", "~")) or name.lower().endswith(TEMPORARY_SUFFIXES)
+_PACE = Pace()
 
 
 class Inbox:
-    """Complete files under a folder, oldest first. One thread iterates; `known` says which sightings have a result.
+    """Complete files under a folder, oldest first. One thread iterates.
 
-    still_s: how long a file that only the scan has seen must stand still: its writer may have made it in full size and
-    stall. restless_s: how long a single run waits for files that keep changing.
+    known: says which sightings have a result. changed: says whether `known` may answer otherwise than before.
+    further: another folder to take files from, which need not be there. watching: "events" asks for inotify, "polling"
+    does without, "auto" goes by the filesystem of each folder.
     """
 
     def __init__(
@@ -53,133 +64,199 @@ class Inbox:
         root: Path,
         known: Callable[[Sighting], bool],
         *,
+        further: Iterable[Path] = (),
+        changed: Callable[[], bool] = lambda: False,
         warn: Callable[[str], None] = lambda text: None,
-        look_s: float = 0.5,
-        still_s: float = 5.0,
-        scan_s: float = 10.0,
-        restless_s: float = 15.0,
+        pace: Pace = _PACE,
+        watching: str = "auto",
+        newest_first: bool = False,
     ) -> None:
-        self._root = root.resolve()
-        self._known, self._warn = known, warn
-        self._look_s, self._still_s, self._scan_s, self._restless_s = look_s, still_s, scan_s, restless_s
-        self._waiting: dict[Path, tuple[Sighting, float]] = {}  # not yet complete; how it looks, and since when
-        self._deferred: dict[Path, tuple[Sighting, float]] = {}  # taken back; not handed out unchanged before then
-        self._handed_out: dict[Path, Sighting] = {}
-        self._folders: dict[int, Path] = {}  # by inotify's watch descriptor
-        self.unreadable: set[str] = set()  # subfolders that could not be listed
+        self._folders = Folders(root.resolve(), *further, warn=warn)
+        self._known, self._changed, self._warn, self._pace, self._watching = known, changed, warn, pace, watching
+        self._still_s = pace.still_s
+        self._window = Window(newest_first=newest_first)
+        self._handed_out = KnownLooks()  # or known from before
+        self._deferred: dict[int, float] = {}  # taken back: a look's fingerprint, and until when
+        self._next_look_s = self._next_scan_s = 0.0
+        self._polls = False  # some folder is not announced
         self.restless = 0  # files that a single run left because they kept changing
+        self.absent: str | None = None  # why the folder cannot be read at present
+
+    @property
+    def unreadable(self) -> int:
+        """Subfolders that could not be listed."""
+        return len(self._folders.unreadable)
 
     def settled(self, stop: Stop) -> Iterator[Sighting]:
         """What is there now, for --once: ends when every file has been handed out, or `stop` is set.
 
         Two equal looks are enough here. Files that keep changing are left when nothing else has come for `restless_s`.
+        Raises Unopenable when the folder cannot be read.
         """
-        self._scan()
+        self._still_s = 0.0
+        self._scan(None)
         last_s = time.monotonic()
-        while self._waiting and not stop.is_set():
-            time.sleep(self._look_s)
-            for sighting in self._complete(stop, still_s=0):
-                yield sighting
+        while len(self._window) and not stop.is_set():
+            sighting = self._window.take()
+            if sighting is not None:
+                if self._hand_out(sighting):
+                    yield sighting
                 last_s = time.monotonic()
-            if time.monotonic() - last_s > self._restless_s:
-                self.restless = len(self._waiting)
+            elif time.monotonic() - last_s > self._pace.restless_s:
+                self.restless = len(self._window)
                 return
+            else:
+                time.sleep(self._pace.look_s)
+                self._look()
+            if self._window.is_low():
+                self._scan(None)
 
     def watch(self, stop: Stop) -> Iterator[Sighting]:
-        """Files as they become complete, until `stop` is set."""
-        with INotify() as notifications:
-            self._subscribe(notifications)
-            next_scan_s = 0.0
+        """Files as they become complete, until `stop` is set. A folder that vanishes is waited for."""
+        with contextlib.ExitStack() as opened:
+            notifications = self._notifications(opened)
             while not stop.is_set():
-                if time.monotonic() >= next_scan_s:
-                    self._scan()
-                    self._subscribe(notifications)
-                    next_scan_s = time.monotonic() + self._scan_s
-                yield from self._complete(stop, still_s=self._still_s)
-                closed = self._closed_files(notifications)
-                yield from self._hand_out(closed, stop)
+                self._keep_up(notifications)
+                sighting = self._window.take()
+                if sighting is None:
+                    self._wait(notifications)
+                elif self._hand_out(sighting):
+                    yield sighting
 
     def look_again(self, sighting: Sighting, *, after_s: float) -> None:
         """Take a sighting back: hand it out again once it has changed, or has stood still for `after_s` more."""
-        self._handed_out.pop(sighting.path, None)
-        self._waiting[sighting.path] = (sighting, time.monotonic())
-        self._deferred[sighting.path] = (sighting, time.monotonic() + after_s)
+        print_, complete_s = fingerprint_of(sighting), time.monotonic() + after_s
+        self._handed_out.discard(print_)
+        self._deferred[print_] = complete_s
+        self._window.put(Candidate(sighting, complete_s))
 
     def was_deferred(self, sighting: Sighting) -> bool:
         """True when this very look was taken back before: the file has not changed since."""
-        return self._deferred.get(sighting.path, (None, 0.0))[0] == sighting
+        return fingerprint_of(sighting) in self._deferred
 
-    def _scan(self) -> None:
-        found = {sighting.path: sighting for sighting in self._sightings()}
-        self._handed_out = {path: seen for path, seen in self._handed_out.items() if path in found}
-        self._deferred = {path: due for path, due in self._deferred.items() if path in found}
-        for path, sighting in found.items():
-            if self._handed_out.get(path) == sighting or path in self._waiting:
-                continue
-            if self._known(sighting):
-                self._handed_out[path] = sighting  # not to be asked for again
-            else:
-                self._waiting[path] = (sighting, time.monotonic())
+    def _notifications(self, opened: contextlib.ExitStack) -> Notifications | None:
+        if self._watching == "polling":
+            return None
+        try:
+            return opened.enter_context(Notifications())
+        except OSError as fault:
+            self._warn(f"the kernel gives no inotify ({fault.strerror}); the folder is polled. "
+                       "Raise fs.inotify.max_user_instances")  # fmt: skip
+            return None
 
-    def _sightings(self) -> Iterator[Sighting]:
-        for folder, names in self._walk():
-            for name in names:
-                if not is_temporary(name) and (sighting := look(folder / name)) is not None:
-                    yield sighting
+    def _hand_out(self, sighting: Sighting) -> bool:
+        """False when the file has changed since it was found complete: it is looked at anew."""
+        now = look(sighting.path)
+        if now == sighting:
+            self._handed_out.add(fingerprint_of(sighting))
+            return True
+        if now is not None:
+            self._window.put(self._candidate(now))
+        return False
 
-    def _walk(self) -> Iterator[tuple[Path, list[str]]]:
-        """Every folder with its file names. Raises Unopenable when the watched folder itself cannot be listed."""
-        for folder, subfolders, names in os.walk(self._root, onerror=self._cannot_list):
-            subfolders[:] = sorted(name for name in subfolders if not is_temporary(name))
-            yield Path(folder), names
+    def _candidate(self, sighting: Sighting) -> Candidate:
+        """A file seen so for the first time, or taken back earlier."""
+        still_until_s = time.monotonic() + self._still_s
+        return Candidate(sighting, self._deferred.get(fingerprint_of(sighting), still_until_s))
 
-    def _cannot_list(self, fault: OSError) -> None:
-        if Path(fault.filename) == self._root:
-            raise Unopenable(f"incoming folder {self._root} cannot be read ({fault.strerror}); is it mounted?")
-        if fault.filename not in self.unreadable:
-            self.unreadable.add(fault.filename)
-            self._warn(f"a subfolder of the incoming folder cannot be listed ({fault.strerror}); check its permissions")
+    def _keep_up(self, notifications: Notifications | None) -> None:
+        """Whatever is due: events, looks, a scan."""
+        if notifications is not None:
+            self._hear(notifications.read(wait_s=0), notifications)
+        if time.monotonic() >= self._next_look_s:
+            if self._changed():
+                self._handed_out.clear()
+                self._next_scan_s = 0.0
+            self._look()
+            self._next_look_s = time.monotonic() + self._pace.look_s
+        if time.monotonic() >= self._next_scan_s or self._window.is_low():
+            self._scan_in_time(notifications)
 
-    def _complete(self, stop: Stop, *, still_s: float) -> Iterator[Sighting]:
-        """Those that have looked the same for long enough; the others wait for the next look."""
-        complete = []
-        for path, (before, since_s) in list(self._waiting.items()):
-            now = look(path)
-            if now is None:
-                del self._waiting[path]
-            elif now != before:
-                self._waiting[path] = (now, time.monotonic())
-            elif time.monotonic() >= (self._deferred[path][1] if self.was_deferred(now) else since_s + still_s):
-                complete.append(now)
-        yield from self._hand_out(sorted(complete, key=lambda seen: (seen.mtime_ns, seen.path)), stop)
+    def _wait(self, notifications: Notifications | None) -> None:
+        rest_s = max(self._next_look_s - time.monotonic(), 0.0)
+        if notifications is None:
+            time.sleep(rest_s)
+        else:
+            self._hear(notifications.read(wait_s=rest_s), notifications)
 
-    def _hand_out(self, complete: list[Sighting], stop: Stop) -> Iterator[Sighting]:
-        for sighting in complete:
-            if stop.is_set():
-                return
-            self._waiting.pop(sighting.path, None)
-            self._handed_out[sighting.path] = sighting
-            yield sighting
-
-    def _subscribe(self, notifications: INotify) -> None:
-        """Adding a watch that exists changes nothing, so every folder is simply added again."""
-        for folder, _ in self._walk():
-            try:
-                self._folders[notifications.add_watch(str(folder), _EVENTS)] = folder
-            except OSError:
-                continue  # gone, or out of watches: the scan finds its files
-
-    def _closed_files(self, notifications: INotify) -> list[Sighting]:
-        """Files that their writer closed or renamed into place since the last call; waits a look's time for events."""
-        closed: dict[Path, Sighting] = {}
-        for event in notifications.read(timeout=int(self._look_s * 1000)):
-            folder = self._folders.get(event.wd)
-            if folder is None or not event.mask & (flags.CLOSE_WRITE | flags.MOVED_TO) or is_temporary(event.name):
-                continue
-            sighting = look(folder / event.name)
+    def _hear(self, changes: Changes, notifications: Notifications) -> None:
+        for path in changes.closed:
+            sighting = None if is_temporary(path.name) else look(path)
             # What was taken back and has not changed since waits its time, whoever closes it.
-            if sighting is None or self._handed_out.get(sighting.path) == sighting or self.was_deferred(sighting):
+            if sighting is None or self.was_deferred(sighting) or fingerprint_of(sighting) in self._handed_out:
                 continue
             if not self._known(sighting):
-                closed[sighting.path] = sighting
-        return list(closed.values())
+                self._window.put(Candidate(sighting, time.monotonic(), complete=True))
+        for folder in changes.folders:
+            if not is_temporary(folder.name):
+                self._find(self._folders.below(folder, self._follows(notifications)))
+        if changes.lost:
+            self._next_scan_s = 0.0
+
+    def _look(self) -> None:
+        """Those that have looked the same for long enough are complete; the others wait for the next look."""
+        for candidate in self._window.incomplete():
+            now = look(candidate.sighting.path)
+            if now is None:
+                self._window.discard(candidate.sighting.path)
+            elif now != candidate.sighting:
+                self._window.put(self._candidate(now))
+            elif time.monotonic() >= candidate.complete_s:
+                self._window.put(replace(candidate, complete=True))
+
+    def _scan_in_time(self, notifications: Notifications | None) -> None:
+        """A scan, and when the next is due: the more it costs, the later."""
+        started_s, cpu_s = time.monotonic(), time.thread_time()
+        try:
+            self._scan(notifications)
+        except Unopenable as fault:
+            if self.absent is None:
+                self._warn(str(fault))
+            self.absent = str(fault)
+            self._next_scan_s = time.monotonic() + min(self._pace.scan_s, self._pace.poll_s)
+            return
+        if self.absent is not None:
+            self._warn("the incoming folder can be read again")
+            self.absent = None
+        if self._polls:
+            pause_s = max(self._pace.poll_s, _POLL_PAUSE * (time.monotonic() - started_s))
+        else:
+            pause_s = max(self._pace.scan_s, _SCAN_PAUSE * (time.thread_time() - cpu_s))
+        self._next_scan_s = time.monotonic() + pause_s
+
+    def _scan(self, notifications: Notifications | None) -> None:
+        """Find all that is new, and forget what is gone. Raises Unopenable when the folder cannot be read."""
+        self._window.overflowed = self._polls = False
+        present = self._find(self._folders.all(self._follows(notifications)))
+        self._handed_out.keep_only(present)
+        if self._deferred:
+            here = set(present.tolist())
+            self._deferred = {print_: until_s for print_, until_s in self._deferred.items() if print_ in here}
+
+    def _find(self, batches: Iterable[Batch]) -> NDArray[np.uint64]:
+        """Put what is new into the window; the fingerprints of all that is there."""
+        present = array("Q")
+        for batch in batches:
+            present.frombytes(batch.fingerprints.tobytes())
+            for sighting, print_ in batch.chosen(self._handed_out.unknown(batch.fingerprints)):
+                if sighting.path in self._window:
+                    continue
+                if self._known(sighting):
+                    self._handed_out.add(print_)  # not to be asked for again
+                else:
+                    self._window.put(self._candidate(sighting))
+        return np.frombuffer(present, np.uint64)
+
+    def _follows(self, notifications: Notifications | None) -> Found:
+        def found(folder: Path, told: bool) -> None:
+            followed = notifications is not None and notifications.follow(folder)
+            self._polls = self._polls or not (followed and (told or self._watching == "events"))
+
+        return found
+
+
+def mode(root: Path, watching: str) -> str:
+    """How changes in a folder are noticed, in words."""
+    kind = filesystem_of(root)
+    listens = watching == "events" or (watching == "auto" and announces(kind))
+    return f"{kind}: inotify events and scans" if listens else f"{kind}: polling"

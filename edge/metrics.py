@@ -1,5 +1,8 @@
 """Prometheus metrics: names, labels and buckets. Handed in wherever they are counted, never global. docs/metrics.md."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 import edge
@@ -45,6 +48,9 @@ class Metrics:
             "edge_cxr_ready", "1 when the known-answer test passed and radiographs are scored", registry=registry
         )
         self.disk_free = Gauge("edge_cxr_disk_free_bytes", "Free space where the state folder lies", registry=registry)
+        self._paused = Gauge(
+            "edge_cxr_intake_paused", "1 while nothing is taken, by what is in the way", ["reason"], registry=registry
+        )
         self.index_vectors = Gauge("edge_cxr_index_vectors", "Cases that can be found as similar", registry=registry)
         self._backend = Gauge(
             "edge_cxr_backend_active", "1 for the engine in use", ["backend", "precision"], registry=registry
@@ -71,6 +77,11 @@ class Metrics:
         """Name what runs."""
         self._build.labels(edge.__version__, bundle.manifest.name, bundle.id[:12]).set(1)
         self.serves(engine)
+
+    def pauses(self, hindrances: Callable[[], Mapping[str, str | None]]) -> None:
+        """hindrances: asked at each scrape; what is in the way, by reason."""
+        for reason in hindrances():
+            self._paused.labels(reason).set_function(partial(_is_hindered, hindrances, reason))
 
     def serves(self, engine: EngineIdentity) -> None:
         """Name the engine in use; there is one."""
@@ -104,3 +115,7 @@ class Metrics:
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)
+
+
+def _is_hindered(hindrances: Callable[[], Mapping[str, str | None]], reason: str) -> float:
+    return float(hindrances()[reason] is not None)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from edge.bundle import open_bundle
+from edge.bundle import Bundle, open_bundle
 from edge.config import Config
 from edge.engines import open_engine
 from edge.engines.opening import GpuPlace, find_gpu
@@ -15,7 +15,7 @@ from edge.errors import EdgeError, UsageError
 from edge.imaging.decoder import Decoder
 from edge.known_answer import known_answers
 from edge.pipeline import Pipeline
-from edge.similarity import SimilarCases
+from edge.similarity import ScannedCases, SimilarCases
 from edge.snapshot import snapshot
 from edge.state import LEDGER, PLANS, SITE_KEY
 from edge.store import LedgerReader
@@ -23,10 +23,13 @@ from edge.values import CASE_ID_DIGITS, Neighbour, case_id_of
 
 
 @contextlib.contextmanager
-def open_pipeline(config: Config, *, find: Callable[[], GpuPlace] = find_gpu) -> Iterator[Pipeline]:
-    """A pipeline without ledger that has given the right answers to its golden cases, as the daemon's must.
+def open_pipeline(
+    config: Config, *, ledger: LedgerReader | None = None, find: Callable[[], GpuPlace] = find_gpu
+) -> Iterator[Pipeline]:
+    """A pipeline that has given the right answers to its golden cases, as the daemon's must. It records nothing.
 
-    Identifiers are hashed with a key that is thrown away. Raises EngineError when an answer is wrong.
+    ledger: where earlier cases are searched too. Identifiers are hashed with a key that is thrown away. Raises
+    EngineError when an answer is wrong.
     """
     bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
     key = secrets.token_bytes(32)
@@ -35,7 +38,7 @@ def open_pipeline(config: Config, *, find: Callable[[], GpuPlace] = find_gpu) ->
         engine = open_engine(bundle, backend=config.backend, precision=config.precision, plans=plans, find=find)
         try:
             known_answers(bundle, engine, decoder)
-            yield Pipeline(bundle, engine, decoder, SimilarCases.of_bundle(bundle), k=config.neighbours)
+            yield Pipeline(bundle, engine, decoder, _similar(bundle, ledger), k=config.neighbours)
         finally:
             engine.close()
 
@@ -60,26 +63,40 @@ def existing(files: Sequence[Path]) -> Sequence[Path]:
 
 
 def similar_cases(query: str, config: Config) -> tuple[Neighbour, ...]:
-    """The nearest reference cases of a file, or of a scored case in the ledger.
+    """The nearest cases of a file, or of a scored case in the ledger: reference cases, and with
+    `include_earlier_cases` those of the ledger, which are read whole and ranked exactly.
 
     Raises UsageError when `query` is neither, EdgeError when the file cannot be scored.
     """
-    if Path(query).is_file():
-        (file,) = existing([Path(query)])
-        with open_pipeline(config) as pipeline:
-            report = pipeline.report(file)
-        if not report.scored:
-            raise EdgeError(f"{query} is not scored ({report.reason}): {report.detail}")
-        return report.neighbours
-    ledger_path = Path(config.state, LEDGER)
-    if len(query) != CASE_ID_DIGITS or not ledger_path.is_file():
+    path = Path(config.state, LEDGER)
+    is_file = Path(query).is_file()
+    if not is_file and (len(query) != CASE_ID_DIGITS or not path.is_file()):
         raise UsageError(f"{query} is neither a file nor a case of the ledger in {config.state}; check --state")
-    bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
-    with LedgerReader(ledger_path) as ledger:
-        cases = {case.case_id: case for case in ledger.earlier_cases(bundle.id)}
-    if query not in cases:
-        raise UsageError(f"case {query} has no score from bundle {bundle.manifest.name}; check --bundle and --state")
-    return SimilarCases.of_bundle(bundle).nearest(cases[query].embedding, config.neighbours, without=query)
+    with contextlib.ExitStack() as opened:
+        ledger = opened.enter_context(LedgerReader(path)) if path.is_file() else None
+        searched = ledger if config.include_earlier_cases else None
+        if ledger is None or is_file:
+            return _similar_to_file(Path(query), config, searched)
+        bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
+        cases = ledger.earlier_cases(bundle.id, case_id=query)
+        if not cases:
+            raise UsageError(
+                f"case {query} has no score from bundle {bundle.manifest.name}; check --bundle and --state"
+            )
+        return _similar(bundle, searched).nearest(cases[0].embedding, config.neighbours, without=query)
+
+
+def _similar_to_file(query: Path, config: Config, ledger: LedgerReader | None) -> tuple[Neighbour, ...]:
+    (file,) = existing([query])
+    with open_pipeline(config, ledger=ledger) as pipeline:
+        report = pipeline.report(file)
+    if not report.scored:
+        raise EdgeError(f"{query} is not scored ({report.reason}): {report.detail}")
+    return report.neighbours
+
+
+def _similar(bundle: Bundle, ledger: LedgerReader | None) -> SimilarCases:
+    return SimilarCases.of_bundle(bundle, None if ledger is None else ScannedCases(ledger, bundle.id))
 
 
 def results_of(file: Path, config: Config) -> list[dict[str, object]]:

@@ -1,19 +1,20 @@
 """Similar cases: nearest by Euclidean distance on the decision head's embedding (paper, "Qualitative analysis").
 
-The index is a cache, made from the bundle's reference set and the ledger, stamped with the bundle; never the truth.
+Two sets are searched: the bundle's labelled reference cases, held here and ranked exactly, and where it is wanted the
+box's own earlier cases, known by their numbers in the ledger; their index is in case_index.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from usearch.index import Index
 
 from edge.bundle import Bundle
 from edge.values import Neighbour
 
-_SPARE = 4  # the index is f16 and approximate: look at more candidates, then rank them exactly
+_PAGE = 4096  # numbers looked at in one reading of the ledger
 
 
 @dataclass(frozen=True)
@@ -26,53 +27,135 @@ class EarlierCase:
     score: float | None
 
 
-class SimilarCases:
-    """A searchable set of cases of one bundle. One thread adds and searches."""
+@dataclass(frozen=True)
+class NumberedCase(EarlierCase):
+    """A case of the ledger. Its number is never given to another, not even when the case is forgotten."""
 
-    def __init__(self, bundle_id: str, size: int) -> None:
+    number: int
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How far a ledger goes. last_number: the highest ever given. forgotten: changes whenever a case is forgotten."""
+
+    last_number: int
+    forgotten: str
+
+
+class NumberedCases(Protocol):
+    """What is asked of the ledger here."""
+
+    def extent(self) -> Extent: ...
+
+    def earlier_cases(self, bundle_id: str, *, after: int = 0, up_to: int | None = None) -> list[NumberedCase]: ...
+
+    def cases_numbered(self, numbers: Sequence[int]) -> dict[int, NumberedCase]: ...
+
+
+Ranked = tuple[float, EarlierCase]  # a case and its distance
+
+
+class EarlierSet(Protocol):
+    """The box's own scored cases, to be searched. pending: some of them cannot be found yet.
+
+    Only `catch_up` turns it on, so who asks between that and a search knows what was searched.
+    """
+
+    @property
+    def pending(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def catch_up(self) -> None: ...
+
+    def nearest(self, embedding: NDArray[np.float32], k: int, *, without: Collection[str]) -> list[Ranked]: ...
+
+
+class SimilarCases:
+    """The cases that a radiograph of one bundle is compared with: `reference`, and `earlier` if given."""
+
+    def __init__(self, bundle_id: str, reference: Sequence[EarlierCase], earlier: EarlierSet | None = None) -> None:
         self.bundle_id = bundle_id
-        self._index = Index(ndim=size, metric="l2sq", dtype="f16")
-        self._cases: list[EarlierCase] = []
-        self._known: set[str] = set()
+        self.earlier = earlier
+        self._reference: tuple[EarlierCase, ...] = ()
+        self._ids: frozenset[str] = frozenset()
+        self.add(reference)
 
     @classmethod
-    def of_bundle(cls, bundle: Bundle) -> "SimilarCases":
-        """The labelled reference set of a bundle."""
+    def of_bundle(cls, bundle: Bundle, earlier: EarlierSet | None = None) -> "SimilarCases":
+        """The labelled reference set of a bundle, and the earlier cases that it scored."""
         reference = bundle.reference()
-        similar = cls(bundle.id, reference.embeddings.shape[1])
         rows = zip(reference.case_ids, reference.embeddings, reference.labels, reference.scores, strict=True)
-        similar.add([EarlierCase(*row) for row in rows])
-        return similar
+        return cls(bundle.id, [EarlierCase(*row) for row in rows], earlier)
 
     def __len__(self) -> int:
-        return len(self._cases)
+        return len(self._reference) + (0 if self.earlier is None else len(self.earlier))
+
+    @property
+    def pending(self) -> bool:
+        """True while some earlier case cannot be found yet."""
+        return self.earlier is not None and self.earlier.pending
+
+    def catch_up(self) -> None:
+        """Take in what the ledger has new; call it before a search."""
+        if self.earlier is not None:
+            self.earlier.catch_up()
 
     def add(self, cases: Sequence[EarlierCase]) -> None:
-        """Add cases that are not there yet."""
-        fresh = [case for case in cases if case.case_id not in self._known]
-        if not fresh:
-            return
-        keys = np.arange(len(self._cases), len(self._cases) + len(fresh), dtype=np.uint64)
-        # By one thread: added by several at once, usearch 2.26 left cases of a small set that no search could reach.
-        self._index.add(keys, np.stack([case.embedding for case in fresh]), threads=1)
-        self._cases.extend(fresh)
-        self._known.update(case.case_id for case in fresh)
+        """Hold more cases in memory; those that are there already are left out."""
+        fresh = {case.case_id: case for case in cases if case.case_id not in self._ids}
+        self._reference = (*self._reference, *fresh.values())
+        self._ids |= fresh.keys()
 
     def nearest(self, embedding: NDArray[np.float32], k: int, *, without: str) -> tuple[Neighbour, ...]:
         """The k nearest cases, nearest first; never the case `without`, the query itself."""
-        if not self._cases or k < 1:
+        if k < 1:
             return ()
-        found = self._index.search(embedding, min(len(self._cases), _SPARE * k + 1))
-        candidates = [self._cases[int(key)] for key in found.keys]
-        ranked = sorted(
-            (distance(embedding, case.embedding), case.case_id, case) for case in candidates if case.case_id != without
-        )
-        return tuple(Neighbour(case.case_id, away, case.label, case.score) for away, _, case in ranked[:k])
+        found = ranked(embedding, self._reference, without=(without,))
+        if self.earlier is not None:  # a reference case that was scored here too is known with its label
+            found += self.earlier.nearest(embedding, k, without=self._ids | {without})
+        return tuple(Neighbour(case.case_id, away, case.label, case.score) for away, case in _nearest_first(found)[:k])
 
 
-def distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Euclidean distance of two embeddings."""
-    return float(np.linalg.norm(one.astype(np.float64) - other.astype(np.float64)))
+class ScannedCases:
+    """The earlier cases of a ledger, without an index: each search reads all of them, and is exact."""
+
+    pending = False
+
+    def __init__(self, ledger: NumberedCases, bundle_id: str) -> None:
+        self._ledger, self._bundle_id = ledger, bundle_id
+
+    def __len__(self) -> int:
+        return sum(map(len, pages(self._ledger, self._bundle_id)))
+
+    def catch_up(self) -> None:
+        """Nothing to do: a scan is never behind."""
+
+    def nearest(self, embedding: NDArray[np.float32], k: int, *, without: Collection[str]) -> list[Ranked]:
+        best: list[Ranked] = []
+        for page in pages(self._ledger, self._bundle_id):
+            best = _nearest_first(best + ranked(embedding, page, without=without))[:k]
+        return best
+
+
+def pages(ledger: NumberedCases, bundle_id: str) -> Iterator[list[NumberedCase]]:
+    """All scored cases of a bundle in the order of their numbers, some thousand at a time."""
+    last_number = ledger.extent().last_number
+    for after in range(0, last_number, _PAGE):
+        yield ledger.earlier_cases(bundle_id, after=after, up_to=min(after + _PAGE, last_number))
+
+
+def ranked(embedding: NDArray[np.float32], cases: Sequence[EarlierCase], *, without: Collection[str]) -> list[Ranked]:
+    """Cases with their exact distances, nearest first; none whose id is in `without`."""
+    cases = [case for case in cases if case.case_id not in without]
+    if not cases:
+        return []
+    apart = np.stack([case.embedding for case in cases]).astype(np.float64) - embedding.astype(np.float64)
+    return _nearest_first(list(zip(np.linalg.norm(apart, axis=1).tolist(), cases, strict=True)))
+
+
+def _nearest_first(found: list[Ranked]) -> list[Ranked]:
+    return sorted(found, key=lambda near: (near[0], near[1].case_id))
 
 
 def knn_score(neighbours: Sequence[Neighbour]) -> float | None:

@@ -38,6 +38,7 @@ class Take:
     in_flight: digests of what was taken and has no result yet; Write takes them out again.
     put_away: called with the sighting of bytes that have their result already, such as a copy, or an input that a crash
     left behind. unfinished_after_s: how long a file that cannot be read must stand still before that is its result.
+    stays: inputs are kept where they are, also those whose case was forgotten.
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class Take:
         *,
         in_flight: set[str],
         unfinished_after_s: float,
+        stays: bool = False,
     ) -> None:
         self._pipeline, self._ledger, self._inbox, self._logger = pipeline, ledger, inbox, logger
         self._put_away, self._in_flight = put_away, in_flight
-        self._unfinished_after_s = unfinished_after_s
+        self._unfinished_after_s, self._stays = unfinished_after_s, stays
         self.unopened = 0  # files that could not be opened, in this run
 
     def __call__(self, sighting: Sighting) -> Taken | None:
@@ -76,7 +78,9 @@ class Take:
         if frozen.sha256 in self._in_flight:  # the same bytes under another name, a stage ahead
             self._inbox.look_again(sighting, after_s=0)
             return None
-        finished = self._ledger.finished(frozen.sha256, self._pipeline.bundle.id)
+        if self._stays and self._ledger.remember_forgotten(sighting, frozen.sha256):
+            return None
+        finished = self._ledger.finished(frozen.sha256)  # whichever bundle judged it: another asks again on request
         if finished is not None:
             self._ledger.remember(sighting, frozen.sha256)
             self._put_away(sighting, finished)

@@ -3,21 +3,17 @@
 import contextlib
 import fcntl
 import os
-import re
 import secrets
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import StateError
+from edge.mounts import NETWORK, filesystem_of
 from edge.outputs.durable import make_folder, sync_folder
 
-_NETWORK_FILESYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "lustre"}
-)
 LEDGER, SITE_KEY, PLANS = "ledger.sqlite", "site.key", "plans"
 _KEY_BYTES = 32
-_OCTAL = re.compile(rb"\\([0-7]{3})")  # how the kernel writes a blank in a mount point
 _FRESH_KEY = ".site.key."  # a key that is being made
 
 
@@ -41,6 +37,15 @@ class StateFolder:
         return self.root / "archive"
 
     @property
+    def requeued(self) -> Path:
+        """Files of cases that were asked for again: a second folder that the daemon takes from."""
+        return self.root / "requeued"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index"
+
+    @property
     def plans(self) -> Path:
         return self.root / PLANS
 
@@ -56,7 +61,7 @@ def open_state(root: Path) -> StateFolder:
     try:
         make_folder(root)
         kind = filesystem_of(root)
-        if kind in _NETWORK_FILESYSTEMS:
+        if kind in NETWORK:
             raise StateError(f"state folder {root} lies on a network disk ({kind}); choose --state on a local disk")
         key = root / SITE_KEY
         foreign = [path for path in root.iterdir() if not path.name.startswith(_FRESH_KEY)]
@@ -89,22 +94,6 @@ def lock_state(state: StateFolder) -> int:
             f"another edge-cxr watches with state folder {state.root}; stop it, or choose another with --state"
         ) from None
     return descriptor
-
-
-def filesystem_of(path: Path, *, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:
-    """Type of the filesystem that holds `path`, as the kernel names it; "unknown" where it cannot be told."""
-    resolved, best, kind = bytes(path.resolve()), b"", "unknown"
-    try:
-        lines = mountinfo.read_bytes().splitlines()
-    except OSError:
-        return kind
-    for line in lines:
-        before, _, after = line.partition(b" - ")
-        mounted = _OCTAL.sub(lambda escape: bytes([int(escape[1], 8)]), before.split()[4])
-        inside = resolved == mounted or resolved.startswith(mounted.rstrip(b"/") + b"/")
-        if inside and len(mounted) >= len(best):
-            best, kind = mounted, after.split()[0].decode("ascii", "replace")
-    return kind
 
 
 def _site_key(path: Path) -> bytes:

@@ -2,7 +2,7 @@
 
 A case has a row only once it is finished: scored or not_scored, one row for each pair of file bytes and bundle. What is
 not here is work to be done, so a crash at any point loses nothing. Paths are known only as keyed hashes. The tables,
-and what a case goes through, are in schema.py.
+and what a case goes through, are in schema.py; what an operator does to a ledger is in upkeep.py.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,11 @@ import numpy as np
 
 from edge.errors import StateError
 from edge.schema import check_version, migrate
-from edge.similarity import EarlierCase
+from edge.similarity import Extent, NumberedCase
 from edge.values import FinishedCase, Report, Sighting
 
-_BUSY_MS = 10_000  # another connection may hold the database for a moment, at a checkpoint or a start
+_NUMBERED = "number, case_id, embedding, label, score"
+BUSY_MS = 10_000  # another connection may hold the database for a moment, at a checkpoint or a start
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class LedgerReader:
         self._lock = threading.Lock()
         try:
             self._connection = self._connect()
-            self._connection.set_busy_timeout(_BUSY_MS)
+            self._connection.set_busy_timeout(BUSY_MS)
             self._prepare()
         except apsw.Error as fault:
-            raise _ledger_error(path, fault) from None
+            raise ledger_error(path, fault) from None
         except OSError as fault:
             raise StateError(f"the ledger {path} cannot be opened ({fault.strerror}); check its owner") from None
 
@@ -91,12 +92,34 @@ class LedgerReader:
         rows = self._all("SELECT report FROM cases WHERE case_id = ? ORDER BY finished_s", case_id)
         return [json.loads(row[0]) for row in rows]
 
-    def earlier_cases(self, bundle_id: str) -> list[EarlierCase]:
-        """The scored cases of a bundle, for the index."""
+    def earlier_cases(
+        self, bundle_id: str, *, after: int = 0, up_to: int | None = None, case_id: str | None = None
+    ) -> list[NumberedCase]:
+        """The scored cases of a bundle in the order of their numbers: those above `after`, not above `up_to`, or the
+        one with this id. The reading takes as long as there are numbers, whichever bundle's they are.
+        """
         rows = self._all(
-            "SELECT case_id, embedding, label, score FROM cases WHERE bundle_id = ? AND status = 'scored'", bundle_id
+            f"SELECT {_NUMBERED} FROM cases WHERE number > ?2 AND number <= coalesce(?3, 1 << 62) "
+            f"AND bundle_id = ?1 AND status = 'scored' {'AND case_id = ?4' if case_id else ''} ORDER BY number",
+            *((bundle_id, after, up_to, case_id) if case_id else (bundle_id, after, up_to)),
         )
-        return [EarlierCase(case, np.frombuffer(raw, "<f4"), label, score) for case, raw, label, score in rows]
+        return [_numbered(row) for row in rows]
+
+    def cases_numbered(self, numbers: Sequence[int]) -> dict[int, NumberedCase]:
+        """The scored cases with these numbers, by number; without those that are no longer there."""
+        rows = self._all(
+            f"SELECT {_NUMBERED} FROM cases WHERE number IN (SELECT value FROM json_each(?)) AND status = 'scored'",
+            json.dumps(list(numbers)),
+        )
+        return {row[0]: _numbered(row) for row in rows}
+
+    def extent(self) -> Extent:
+        """How far the ledger goes, for who keeps a copy of its cases."""
+        last_number, *forgotten = self._one(
+            "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'cases'), 0), "
+            "count(*), total(forgotten_s) FROM forgotten"
+        )
+        return Extent(last_number, "{}:{}".format(*forgotten))
 
     def _connect(self) -> apsw.Connection:
         return apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
@@ -109,14 +132,14 @@ class LedgerReader:
             with self._lock:
                 return self._connection.execute(query, values).fetchall()
         except apsw.Error as fault:
-            raise _ledger_error(self._path, fault) from None
+            raise ledger_error(self._path, fault) from None
 
     def _one(self, query: str, *values: Any) -> Any:
         return next(iter(self._all(query, *values)), None)
 
 
 class Ledger(LedgerReader):
-    """The one connection that writes: the daemon's."""
+    """The connection that writes: the daemon's. An operator's command has one beside it for a moment (upkeep.py)."""
 
     def __init__(self, path: Path, *, site_key: bytes) -> None:
         self._site_key = site_key
@@ -170,6 +193,14 @@ class Ledger(LedgerReader):
         )
         return found is not None
 
+    def remember_forgotten(self, sighting: Sighting, sha256: str) -> bool:
+        """True when the case of these bytes was forgotten; the file then needs no further look, as after a remount."""
+        case_key = forgotten_key(self._site_key, sha256)
+        if self._one("SELECT 1 FROM forgotten WHERE case_key = ?", case_key) is None:
+            return False
+        self.remember(sighting, case_key)
+        return True
+
     def changed_elsewhere(self) -> bool:
         """True when another process has written since this was last asked, such as a requeue or a forget."""
         before, self._data_version = self._data_version, self._one("PRAGMA data_version")[0]
@@ -181,13 +212,16 @@ class Ledger(LedgerReader):
         return connection
 
     def _prepare(self) -> None:
+        self._write_safely()
+        migrate(self._connection)
+        self._data_version = self._connection.pragma("data_version")
+        super()._prepare()
+
+    def _write_safely(self) -> None:
         # A commit must survive a power cut, not only a crash (synchronous=NORMAL loses the last ones in WAL mode).
         self._connection.pragma("journal_mode", "wal")
         self._connection.pragma("synchronous", "full")
         self._connection.pragma("secure_delete", True)  # what is forgotten leaves no bytes behind
-        migrate(self._connection)
-        self._data_version = self._connection.pragma("data_version")
-        super()._prepare()
 
     def _remember(self, connection: apsw.Connection, sighting: Sighting, sha256: str) -> None:
         connection.execute(
@@ -210,7 +244,7 @@ class Ledger(LedgerReader):
                     if self._connection.in_transaction:  # SQLite has rolled back by itself when the disk is full
                         self._connection.execute("ROLLBACK")
         except apsw.Error as fault:
-            raise _ledger_error(self._path, fault) from None
+            raise ledger_error(self._path, fault) from None
 
 
 def _make_way(connection: apsw.Connection, sha256: str, bundle_id: str) -> None:
@@ -225,11 +259,21 @@ def _make_way(connection: apsw.Connection, sha256: str, bundle_id: str) -> None:
         connection.execute("DELETE FROM cases WHERE sha256 = ? AND bundle_id = ?", (sha256, bundle_id))
 
 
+def forgotten_key(site_key: bytes, name: str) -> str:
+    """What is left of a forgotten case: a keyed hash of its file's digest, or of its case id. 64 hex digits."""
+    return hmac.new(site_key, f"forgotten:{name}".encode(), hashlib.sha256).hexdigest()
+
+
+def _numbered(row: tuple[int, str, bytes, str | None, float | None]) -> NumberedCase:
+    number, case_id, embedding, label, score = row
+    return NumberedCase(case_id, np.frombuffer(embedding, "<f4"), label, score, number)
+
+
 def _look_bytes(sighting: Sighting) -> bytes:
     return f"{sighting.size_bytes}:{sighting.mtime_ns}:{sighting.inode}".encode()
 
 
-def _ledger_error(path: Path, fault: apsw.Error) -> StateError:
+def ledger_error(path: Path, fault: apsw.Error) -> StateError:
     if isinstance(fault, apsw.FullError):
         return StateError(f"the disk of {path.parent} is full; free space and start again: nothing was lost")
     if isinstance(fault, apsw.NotADBError | apsw.CorruptError):

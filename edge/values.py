@@ -24,6 +24,8 @@ def case_id_of(sha256: str) -> str:
 BACKENDS = ("openvino", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "int8")
 AFTER = ("keep", "archive", "delete")
+WATCHING = ("auto", "events", "polling")
+ORDERS = ("oldest", "newest")  # which end of the queue is served
 
 
 class Reason(StrEnum):

@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(bundle: Path, phantoms:
     assert (tmp_path / "code").read_text().strip() == "1"
     last_line = [line for line in namespace.stderr.splitlines() if line.startswith("edge-cxr:")]
     assert len(last_line) == 1
-    assert "is full; free space and start again: nothing was lost" in last_line[0]
+    assert "is full: 4 MB are free, 4 MB are kept in reserve; free space and start again" in last_line[0]
     assert len((tmp_path / "second").read_text().splitlines()) == FILES
     assert int((tmp_path / "count").read_text()) == FILES
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from fake_engine import FakeEngine
 from tiny_bundle import write_manifest, write_tiny_bundle
@@ -21,11 +22,14 @@ from tiny_bundle import write_manifest, write_tiny_bundle
 from edge.config import Config
 from edge.daemon import Daemon
 from edge.errors import EngineError, StateError, Stopped, UsageError
+from edge.forget import forget
 from edge.inbox import Inbox
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom, write_png
 from edge.pipeline import Pipeline
 from edge.stages import Take, Taken
+from edge.state import open_state
+from edge.upkeep import Upkeep
 from edge.values import Report, Sighting
 
 PATIENCE_S = 60
@@ -369,3 +373,147 @@ def test_engines_change_between_two_radiographs_and_the_old_one_is_closed(config
         thread.join(PATIENCE_S)
     assert seen == [True, True]
     assert not after.closed
+
+
+def ask_again(config: Config, sha256: str) -> None:
+    connection = apsw.Connection(str(Path(config.state, "ledger.sqlite")))
+    connection.execute("INSERT INTO requeued VALUES (?, 1.0)", (sha256,))
+    connection.close()
+
+
+def test_a_new_bundle_scores_old_cases_only_on_request(config: Config, incoming: Path, tmp_path: Path) -> None:
+    phantom(incoming / "a.dcm")
+    phantom(incoming / "b.dcm", seed=2)
+    before = {report.case_id: report for report in run_once(config, incoming)}
+    newer = Config(**{**vars(config), "bundle": str(write_tiny_bundle(tmp_path / "newer", low=0.001))})
+    assert run_once(newer, incoming) == []
+    asked = min(before)
+    ask_again(config, before[asked].sha256)
+    (report,) = run_once(newer, incoming)
+    assert report.case_id == asked
+    assert report.bundle_id != before[asked].bundle_id
+    assert sorted(result["case_id"] for result in results(config)) == sorted([*before, asked])
+    assert run_once(newer, incoming) == []
+
+
+def test_a_running_daemon_notices_what_is_asked_for_again(config: Config, incoming: Path) -> None:
+    phantom(incoming / "a.dcm")
+    seen: list[Report] = []
+    rarely = Config(**{**vars(config), "scan_s": 600.0})
+    with watching(rarely, incoming, lambda _, report: seen.append(report)):
+        wait_until(lambda: len(seen) == 1)
+        ask_again(config, seen[0].sha256)
+        wait_until(lambda: len(seen) == 2)
+    assert seen[0].case_id == seen[1].case_id
+    assert len(results(config)) == 1
+
+
+@pytest.mark.parametrize("after", ["keep", "archive"])
+def test_what_is_put_into_requeued_is_scored_again_and_archived(config: Config, incoming: Path, after: str) -> None:
+    archiving = Config(**{**vars(config), "after": "archive"})
+    phantom(incoming / "a.dcm")
+    (first,) = run_once(archiving, incoming)
+    state = Path(config.state)
+    ask_again(config, first.sha256)
+    (state / "requeued").mkdir(exist_ok=True)
+    (state / "archive" / f"{first.case_id}.dcm").rename(state / "requeued" / f"{first.case_id}.dcm")
+    (second,) = run_once(Config(**{**vars(config), "after": after}), incoming)
+    assert second.case_id == first.case_id
+    assert list((state / "requeued").iterdir()) == []
+    assert [path.name for path in (state / "archive").iterdir()] == [f"{first.case_id}.dcm"]
+
+
+class Disk:
+    """What shutil.disk_usage tells of a disk that the test fills and frees."""
+
+    total, free = 10**9, 10**9
+
+    def __call__(self, _: Path) -> "Disk":
+        return self
+
+
+def test_a_full_disk_stops_the_intake_and_room_starts_it_again(
+    config: Config, incoming: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk()
+    monkeypatch.setattr(shutil, "disk_usage", disk)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    seen: list[Report] = []
+    listening = Config(**{**vars(config), "listen": address})
+    with watching(listening, incoming, lambda _, report: seen.append(report)):
+        phantom(incoming / "a.dcm")
+        wait_until(lambda: len(seen) == 1)
+        disk.free = 10**7
+        phantom(incoming / "b.dcm", seed=2)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://{address}/readyz")
+        assert b"is full: 10 MB are free, 50 MB are kept in reserve" in refused.value.read()
+        text = urllib.request.urlopen(f"http://{address}/metrics").read().decode()
+        assert 'edge_cxr_intake_paused{reason="disk_space"} 1.0' in text
+        assert 'edge_cxr_intake_paused{reason="folder_absent"} 0.0' in text
+        time.sleep(2.0)
+        assert len(seen) == 1
+        assert urllib.request.urlopen(f"http://{address}/livez").read() == b"ok\n"
+        disk.free = 10**9
+        wait_until(lambda: len(seen) == 2)
+        assert urllib.request.urlopen(f"http://{address}/readyz").read() == b"ready\n"
+    disk.free = 10**7
+    phantom(incoming / "c.dcm", seed=3)
+    with pytest.raises(StateError, match="is full: 10 MB are free, 50 MB are kept in reserve"):
+        run_once(config, incoming)
+    disk.free = 10**9
+    assert len(run_once(config, incoming)) == 1
+
+
+def test_an_incoming_folder_that_goes_away_is_waited_for(config: Config, incoming: Path, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    seen: list[Report] = []
+    listening = Config(**{**vars(config), "listen": address})
+
+    def ready() -> bytes:
+        try:
+            return urllib.request.urlopen(f"http://{address}/readyz").read()
+        except urllib.error.HTTPError as refused:
+            return refused.read()
+
+    with watching(listening, incoming, lambda _, report: seen.append(report)):
+        phantom(incoming / "a.dcm")
+        wait_until(lambda: len(seen) == 1)
+        incoming.rename(tmp_path / "away")
+        wait_until(lambda: b"is it mounted?" in ready())
+        phantom(tmp_path / "away" / "b.dcm", seed=2)
+        (tmp_path / "away").rename(incoming)
+        wait_until(lambda: len(seen) == 2)
+        wait_until(lambda: ready() == b"ready\n")
+
+
+def test_what_has_been_kept_long_enough_goes_by_itself(
+    config: Config, incoming: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.daemon._TIDY_EACH_S", 0.2)
+    phantom(incoming / "a.dcm")
+    seen: list[Report] = []
+    shortly = Config(**{**vars(config), "after": "archive", "keep_archive_days": 2 / 86_400})
+    archive = Path(config.state, "archive")
+    with watching(shortly, incoming, lambda _, report: seen.append(report)):
+        wait_until(lambda: len(seen) == 1)
+        assert len(list(archive.iterdir())) == 1
+        wait_until(lambda: not list(archive.iterdir()))
+    assert len(results(config)) == 1  # those have no limit
+
+
+def test_a_forgotten_file_that_was_kept_is_not_scored_again(config: Config, incoming: Path, tmp_path: Path) -> None:
+    """Not even when the folder was copied or mounted anew, so that every inode is another."""
+    phantom(incoming / "a.dcm")
+    (report,) = run_once(config, incoming)
+    state = open_state(Path(config.state))
+    with Upkeep(state.ledger, site_key=state.site_key) as ledger:
+        forget([report.case_id], state, ledger)
+    assert run_once(config, incoming) == []
+    copied = shutil.copytree(incoming, tmp_path / "copied")
+    assert run_once(config, copied) == []
+    assert results(config) == []

@@ -4,15 +4,19 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from edge.errors import Unopenable
-from edge.inbox import Inbox, is_temporary, look
+from edge.folders import Folders
+from edge.inbox import Inbox, Pace, mode
+from edge.looks import is_temporary, look
+from edge.mounts import announces, filesystem_of
 from edge.values import Sighting
+from edge.window import SIZE
 
 LOOK_S, SCAN_S, PATIENCE_S = 0.02, 0.05, 10.0
 RARELY_S = 600.0  # no scan but the first: what is found then was found by an event
@@ -23,7 +27,7 @@ def nothing_known(_: Sighting) -> bool:
 
 
 def settled(root: Path, **options: object) -> list[str]:
-    inbox = Inbox(root, options.pop("known", nothing_known), look_s=LOOK_S, **options)
+    inbox = Inbox(root, options.pop("known", nothing_known), pace=Pace(look_s=LOOK_S), **options)
     return [sighting.path.name for sighting in inbox.settled(threading.Event())]
 
 
@@ -62,7 +66,7 @@ def scanner(tmp_path: Path) -> Iterator[Watcher]:
 
 def watching(root: Path, scan_s: float) -> Iterator[Watcher]:
     (root / "first").write_bytes(b"says that it watches")
-    started = Watcher(Inbox(root, nothing_known, look_s=LOOK_S, still_s=2 * LOOK_S, scan_s=scan_s))
+    started = Watcher(Inbox(root, nothing_known, pace=Pace(look_s=LOOK_S, still_s=2 * LOOK_S, scan_s=scan_s)))
     thread = threading.Thread(target=started.run)
     thread.start()
     try:
@@ -145,7 +149,7 @@ def test_a_growing_file_is_handed_out_when_it_stands_still(tmp_path: Path) -> No
                     opened.write(b"x")
             return False
 
-    inbox = Inbox(tmp_path, nothing_known, look_s=LOOK_S)
+    inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S))
     (sighting,) = inbox.settled(GrowsBetweenLooks())
     assert sighting.size_bytes == 1 + still_growing
 
@@ -154,7 +158,7 @@ def test_stop_is_respected_between_two_files(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / name).write_bytes(b"x")
     stop, found = threading.Event(), []
-    for sighting in Inbox(tmp_path, nothing_known, look_s=LOOK_S).settled(stop):
+    for sighting in Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S)).settled(stop):
         found.append(sighting)
         stop.set()
     assert len(found) == 1
@@ -162,7 +166,7 @@ def test_stop_is_respected_between_two_files(tmp_path: Path) -> None:
 
 def test_a_taken_back_file_comes_again_when_its_time_has_passed(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
-    inbox = Inbox(tmp_path, nothing_known, look_s=LOOK_S)
+    inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S))
     found = []
     for sighting in inbox.settled(threading.Event()):
         found.append(inbox.was_deferred(sighting))
@@ -174,7 +178,7 @@ def test_a_taken_back_file_comes_again_when_its_time_has_passed(tmp_path: Path) 
 def test_a_taken_back_file_that_changed_comes_at_once(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
-    inbox = Inbox(tmp_path, nothing_known, look_s=LOOK_S)
+    inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S))
     found = []
     for sighting in inbox.settled(threading.Event()):
         found.append((sighting.size_bytes, inbox.was_deferred(sighting)))
@@ -187,7 +191,7 @@ def test_a_taken_back_file_that_changed_comes_at_once(tmp_path: Path) -> None:
 def test_a_taken_back_file_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
-    inbox = Inbox(tmp_path, nothing_known, look_s=LOOK_S)
+    inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S))
     for sighting in inbox.settled(threading.Event()):
         inbox.look_again(sighting, after_s=RARELY_S)
         path.unlink()
@@ -226,7 +230,7 @@ def test_a_file_made_in_full_size_by_a_writer_that_stalls_is_waited_for(tmp_path
     """No close event comes from a share or a writer that holds it open: standing still for two looks proves nothing."""
     with (tmp_path / "file").open("wb") as opened:
         opened.truncate(20)
-        inbox = Inbox(tmp_path, nothing_known, look_s=LOOK_S, still_s=3.0, scan_s=SCAN_S)
+        inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S, still_s=3.0, scan_s=SCAN_S))
         started = Watcher(inbox)
         thread = threading.Thread(target=started.run, daemon=True)  # a failure must not hang the run
         thread.start()
@@ -251,7 +255,7 @@ def test_a_single_run_leaves_what_keeps_changing(tmp_path: Path) -> None:
     growing.write_bytes(b"")
     writer = threading.Thread(target=grow)
     writer.start()
-    inbox = Inbox(tmp_path, nothing_known, look_s=LOOK_S, restless_s=10 * LOOK_S)
+    inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S, restless_s=10 * LOOK_S))
     assert [sighting.path.name for sighting in inbox.settled(threading.Event())] == ["whole"]
     stop.set()
     writer.join()
@@ -277,7 +281,7 @@ def test_a_deferred_file_that_is_only_closed_again_waits_its_time(tmp_path: Path
     """Another writer's close event of an unchanged file must not make it final before its time."""
     path = tmp_path / "half.dcm"
     path.write_bytes(b"half")
-    inbox = Inbox(tmp_path, lambda _: False, look_s=0.05, still_s=0.1, scan_s=0.2)
+    inbox = Inbox(tmp_path, lambda _: False, pace=Pace(look_s=0.05, still_s=0.1, scan_s=0.2))
     stop = threading.Event()
     handed: list[Sighting] = []
     for sighting in inbox.watch(stop):
@@ -297,7 +301,7 @@ def test_a_deferred_file_that_is_only_closed_again_waits_its_time(tmp_path: Path
 def test_an_incoming_folder_that_vanishes_is_no_silent_watcher(tmp_path: Path) -> None:
     root = tmp_path / "incoming"
     root.mkdir()
-    inbox = Inbox(root, lambda _: False, look_s=0.05, scan_s=0.1)
+    inbox = Inbox(root, lambda _: False, pace=Pace(look_s=0.05, scan_s=0.1))
     root.rmdir()
     with pytest.raises(Unopenable, match=r"cannot be read .*is it mounted"):
         list(inbox.settled(threading.Event()))
@@ -306,10 +310,191 @@ def test_an_incoming_folder_that_vanishes_is_no_silent_watcher(tmp_path: Path) -
 def test_a_subfolder_that_cannot_be_listed_is_said_once(tmp_path: Path) -> None:
     """Its listing fails as a missing permission would; root may list everything, so the fault is handed in."""
     said: list[str] = []
-    inbox = Inbox(tmp_path, lambda _: False, warn=said.append)
+    folders = Folders(tmp_path, warn=said.append)
     fault = PermissionError(13, "Permission denied", str(tmp_path / "DOE^JOHN"))
     for _ in range(2):
-        inbox._cannot_list(fault)
+        folders._cannot_list(str(tmp_path / "DOE^JOHN"), fault)
     assert len(said) == 1
     assert "check its permissions" in said[0]
     assert "DOE" not in said[0]
+
+
+def test_a_new_folder_needs_no_scan(tmp_path: Path) -> None:
+    """Scans grow rare where many files are: what is moved in whole, or written into a new folder, cannot wait."""
+    whole = tmp_path.parent / f"{tmp_path.name}-whole"
+    (whole / "deeper").mkdir(parents=True)
+    (whole / "deeper" / "a").write_bytes(b"x")
+    for watcher in watching(tmp_path, RARELY_S):
+        whole.rename(tmp_path / "ward")
+        assert watcher.next() == tmp_path / "ward" / "deeper" / "a"
+        (tmp_path / "ward" / "deeper" / "b").write_bytes(b"x")
+        assert watcher.next().name == "b"
+
+
+@pytest.mark.parametrize("watching_by", ["polling", "events", "auto"])
+def test_without_events_the_folder_is_polled(tmp_path: Path, watching_by: str) -> None:
+    """With `poll_s` short and `scan_s` long, only polling finds a file that no event announces."""
+    (tmp_path / "first").write_bytes(b"x")
+    pace = Pace(look_s=LOOK_S, still_s=2 * LOOK_S, scan_s=RARELY_S, poll_s=SCAN_S)
+    started = Watcher(Inbox(tmp_path, nothing_known, pace=pace, watching=watching_by))
+    thread = threading.Thread(target=started.run)
+    thread.start()
+    try:
+        assert started.next().name == "first"
+        with (tmp_path / "open").open("wb") as opened:  # no close event while the test waits
+            opened.write(b"x")
+            opened.flush()
+            if watching_by == "polling":
+                assert started.next().name == "open"
+            else:
+                assert started.nothing_for(10 * SCAN_S)
+    finally:
+        started.stop.set()
+        thread.join(PATIENCE_S)
+
+
+def test_on_a_share_the_folder_is_polled_by_itself(tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text("1 2 0:1 / / rw - ext4 /dev/sda rw\n3 1 0:2 / /mnt/ward rw - cifs //server/ward rw\n")
+    assert filesystem_of(Path("/mnt/ward/today"), mountinfo=mounts) == "cifs"
+    assert not announces("cifs")
+    assert announces("ext4")
+    assert not announces("fuse.something-new")  # what is not known is polled
+    assert mode(tmp_path, "polling").endswith(": polling")
+    assert mode(tmp_path, "events").endswith(": inotify events and scans")
+
+
+def test_a_folder_of_another_filesystem_makes_scans_come_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.folders.filesystem_of", lambda path: "nfs4")
+    pace = Pace(look_s=LOOK_S, still_s=2 * LOOK_S, scan_s=RARELY_S, poll_s=SCAN_S)
+    started = Watcher(Inbox(tmp_path, nothing_known, pace=pace))
+    thread = threading.Thread(target=started.run)
+    thread.start()
+    try:
+        time.sleep(2 * SCAN_S)
+        with (tmp_path / "open").open("wb") as opened:
+            opened.write(b"x")
+            opened.flush()
+            assert started.next().name == "open"
+    finally:
+        started.stop.set()
+        thread.join(PATIENCE_S)
+
+
+def test_a_folder_that_vanishes_is_waited_for(tmp_path: Path) -> None:
+    root, said = tmp_path / "incoming", []
+    root.mkdir()
+    (root / "first").write_bytes(b"x")
+    pace = Pace(look_s=LOOK_S, still_s=2 * LOOK_S, scan_s=SCAN_S, poll_s=SCAN_S)
+    started = Watcher(Inbox(root, nothing_known, pace=pace, warn=said.append))
+    thread = threading.Thread(target=started.run)
+    thread.start()
+    try:
+        assert started.next().name == "first"
+        root.rename(tmp_path / "away")
+        wait_until(lambda: started.inbox.absent is not None)
+        assert started.nothing_for(3 * SCAN_S)
+        (tmp_path / "away" / "second").write_bytes(b"x")
+        (tmp_path / "away").rename(root)
+        assert started.next().name == "second"
+        wait_until(lambda: started.inbox.absent is None)
+        (root / "third").write_bytes(b"x")  # its events are heard again
+        assert started.next().name == "third"
+        assert started.nothing_for(3 * SCAN_S)
+    finally:
+        started.stop.set()
+        thread.join(PATIENCE_S)
+    assert len(said) == 2
+    assert "is it mounted?" in said[0]
+    assert "can be read again" in said[1]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(LOOK_S)
+
+
+def test_what_was_known_is_asked_for_again_when_that_changed(tmp_path: Path) -> None:
+    (tmp_path / "first").write_bytes(b"x")
+    known, changed = {"first"}, [False]
+
+    def has_changed() -> bool:
+        answer, changed[0] = changed[0], False
+        return answer
+
+    pace = Pace(look_s=LOOK_S, still_s=2 * LOOK_S, scan_s=RARELY_S)
+    inbox = Inbox(tmp_path, lambda seen: seen.path.name in known, changed=has_changed, pace=pace)
+    started = Watcher(inbox)
+    thread = threading.Thread(target=started.run)
+    thread.start()
+    try:
+        assert started.nothing_for(10 * LOOK_S)
+        known.clear()
+        assert started.nothing_for(10 * LOOK_S)
+        changed[0] = True
+        assert started.next().name == "first"
+    finally:
+        started.stop.set()
+        thread.join(PATIENCE_S)
+
+
+def test_another_folder_is_taken_from_too_and_need_not_be_there(tmp_path: Path) -> None:
+    (tmp_path / "incoming").mkdir()
+    inbox = Inbox(tmp_path / "incoming", nothing_known, further=[tmp_path / "again"], pace=Pace(look_s=LOOK_S))
+    assert list(inbox.settled(threading.Event())) == []
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "a").write_bytes(b"x")
+    inbox = Inbox(tmp_path / "incoming", nothing_known, further=[tmp_path / "again"], pace=Pace(look_s=LOOK_S))
+    assert [seen.path.name for seen in inbox.settled(threading.Event())] == ["a"]
+    assert inbox.unreadable == 0
+
+
+def test_more_files_than_memory_is_given_for_come_all_and_in_order(tmp_path: Path) -> None:
+    count = 2 * SIZE + 500
+    for number in range(count):
+        path = tmp_path / f"{(number * 7919) % count:06}"
+        path.touch()
+        os.utime(path, ns=(0, int(path.name)))
+    inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S))
+    found, most = [], 0
+    for sighting in inbox.settled(threading.Event()):
+        found.append(int(sighting.path.name))
+        most = max(most, len(inbox._window))
+    assert sorted(found) == list(range(count))
+    assert most <= SIZE
+    oldest = [number for place, number in enumerate(found) if place % 4 != 3]
+    assert oldest[: SIZE // 2] == list(range(SIZE // 2))
+
+
+def test_a_file_that_comes_during_a_backlog_is_not_kept_waiting(tmp_path: Path) -> None:
+    for number in range(500):
+        (tmp_path / f"{number:06}").touch()
+        os.utime(tmp_path / f"{number:06}", ns=(0, number))
+    inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S, still_s=LOOK_S, scan_s=RARELY_S))
+    stop, names = threading.Event(), []
+    for sighting in inbox.watch(stop):
+        names.append(sighting.path.name)
+        if len(names) == 10:
+            (tmp_path / "new").write_bytes(b"x")
+        if sighting.path.name == "new" or len(names) == 500:
+            stop.set()
+    assert "new" in names[:16]
+
+
+def test_taken_back_files_that_fill_the_window_are_not_lost(tmp_path: Path) -> None:
+    """Deferred files fall out of a full window like others, and are found again when their time has come."""
+    count = SIZE + 300
+    for number in range(count):
+        (tmp_path / f"{number:06}").touch()
+        os.utime(tmp_path / f"{number:06}", ns=(0, number))
+    inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S))
+    twice: dict[str, int] = {}
+    for sighting in inbox.settled(threading.Event()):
+        name = sighting.path.name
+        twice[name] = twice.get(name, 0) + 1
+        if twice[name] == 1:
+            inbox.look_again(sighting, after_s=0.5)
+    assert len(twice) == count
+    assert set(twice.values()) == {2}

@@ -18,16 +18,20 @@ MAY_IMPORT = {
 # From the bottom up; a module imports only from lower layers, or from its own.
 LAYERS = (
     {"values", "errors", "formats", "config", "signature", "options", "durable", "temperature", "lazy_commands"},
+    {"mounts", "looks", "window", "notifications", "disk_space"},
     {"grey", "pixel_data", "header", "dicom", "read", "preprocess", "phantom", "snapshot", "log"},
-    {"wire", "worker", "decoder", "seal", "external_data", "strict_json", "bundle", "schema"},
-    {"engines", "quality", "similarity", "known_answer"},
-    {"store", "metrics", "pipeline", "http"},
+    {"wire", "worker", "decoder", "seal", "external_data", "strict_json", "bundle", "schema", "index_file"},
+    {"engines", "quality", "similarity", "case_index", "index_check", "known_answer"},
+    {"store", "upkeep", "ledger_copy", "metrics", "pipeline", "http"},
+    {"folders"},
     {"inbox"},
     {"outputs", "state"},
+    {"intake"},
     {"stages", "reading_room", "doctor", "building", "engine_room"},
+    {"case_files", "requeue", "forget", "retention", "backup"},
     {"daemon"},
     {"demo"},
-    {"tables", "bundle_commands"},
+    {"tables", "bundle_commands", "index_commands", "ledger_commands"},
     {"cli"},
 )
 HEAVY = {"torch", "timm", "kornia", "onnx", "onnxruntime", "sklearn", "matplotlib"}

@@ -1,13 +1,17 @@
 """Similar cases: as a brute-force search finds them, and never the query itself."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pytest
+from fake_ledger import BUNDLE, FakeLedger, numbered
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tiny_bundle import REFERENCE_CASES, write_tiny_bundle
 
 from edge.bundle import read_bundle
-from edge.similarity import EarlierCase, SimilarCases, distance, knn_score
+from edge.similarity import EarlierCase, ScannedCases, SimilarCases, knn_score, pages, ranked
 from edge.values import Neighbour
 
 
@@ -20,9 +24,7 @@ def cases(count: int, seed: int) -> list[EarlierCase]:
 
 
 def similar_of(some: list[EarlierCase]) -> SimilarCases:
-    similar = SimilarCases("bundle", 128)
-    similar.add(some)
-    return similar
+    return SimilarCases("bundle", some)
 
 
 @given(st.integers(1, 60), st.integers(1, 8), st.integers(0, 2**32 - 1))
@@ -37,15 +39,6 @@ def test_nearest_are_those_of_a_brute_force_search(count: int, k: int, seed: int
     assert [(near.label, near.score) for near in found] == [(case.label, case.score) for _, case in expected]
 
 
-def test_every_build_of_a_small_set_finds_the_nearest() -> None:
-    """Built by several threads, about one set in fifty hides a case from every search."""
-    for seed in range(600):
-        some = cases(2 + seed % 59, seed)
-        query = np.random.default_rng(seed + 1).normal(size=128).astype(np.float32)
-        (found,) = similar_of(some).nearest(query, 1, without="none")
-        assert found.case_id == min(some, key=lambda case: distance(query, case.embedding)).case_id, seed
-
-
 @given(st.integers(2, 40), st.data())
 def test_never_the_query_itself(count: int, data: st.DataObject) -> None:
     some = cases(count, 5)
@@ -57,10 +50,8 @@ def test_never_the_query_itself(count: int, data: st.DataObject) -> None:
     assert len(found) == min(4, count - 1)
 
 
-def test_a_case_is_added_once() -> None:
-    similar = similar_of(cases(5, 0))
-    similar.add(cases(7, 0))
-    similar.add([])
+def test_a_case_that_is_named_twice_is_there_once() -> None:
+    similar = similar_of([*cases(5, 0), *cases(7, 0)])
     assert len(similar) == 7
     assert len(similar.nearest(cases(5, 0)[0].embedding, 20, without="")) == 7
 
@@ -69,7 +60,7 @@ def test_a_case_is_added_once() -> None:
 def test_none_asked_for_or_none_there(k: int) -> None:
     query = np.zeros(128, np.float32)
     assert similar_of(cases(3, 0)).nearest(query, k, without="") == ()
-    assert SimilarCases("bundle", 128).nearest(query, 4, without="") == ()
+    assert similar_of([]).nearest(query, 4, without="") == ()
 
 
 def test_the_reference_set_of_a_bundle(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -83,10 +74,80 @@ def test_the_reference_set_of_a_bundle(tmp_path_factory: pytest.TempPathFactory)
 
 @given(st.integers(0, 2**32 - 1))
 def test_distance_is_euclidean_and_symmetric(seed: int) -> None:
-    one, other = np.random.default_rng(seed).normal(size=(2, 128)).astype(np.float32)
-    assert distance(one, other) == pytest.approx(float(np.sqrt(((one - other).astype(float) ** 2).sum())), rel=1e-6)
-    assert distance(one, other) == distance(other, one)
-    assert distance(one, one) == 0
+    one, other = cases(2, seed)
+    ((there, _),) = ranked(one.embedding, [other], without=())
+    ((back, _),) = ranked(other.embedding, [one], without=())
+    assert there == back == pytest.approx(float(np.sqrt(((one.embedding - other.embedding) ** 2).sum())), rel=1e-5)
+    assert ranked(one.embedding, [one], without=()) == [(0.0, one)]
+
+
+class Searched:
+    """An earlier set that hands out what it was given, and notes what it was asked."""
+
+    def __init__(self, some: list[EarlierCase], *, pending: bool = False) -> None:
+        self.cases, self.pending = some, pending
+        self.without: set[str] = set()
+        self.caught_up = 0
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def catch_up(self) -> None:
+        self.caught_up += 1
+
+    def nearest(
+        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str]
+    ) -> list[tuple[float, EarlierCase]]:
+        self.without = set(without)
+        return ranked(embedding, self.cases, without=without)[:k]
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 8), st.integers(0, 2**32 - 1))
+def test_reference_and_earlier_cases_are_ranked_together(one: int, other: int, k: int, seed: int) -> None:
+    some = cases(one + other, seed)
+    query = np.random.default_rng(seed + 1).normal(size=128).astype(np.float32)
+    both = SimilarCases("bundle", some[:one], Searched(some[one:]))
+    assert both.nearest(query, k, without="") == similar_of(some).nearest(query, k, without="")
+    assert len(both) == one + other
+
+
+def test_a_reference_case_that_was_scored_here_too_is_told_once_with_its_label() -> None:
+    reference, earlier = (
+        cases(3, 0),
+        Searched([EarlierCase(case.case_id, case.embedding, None, 0.5) for case in cases(4, 0)]),
+    )
+    found = SimilarCases("bundle", reference, earlier).nearest(reference[0].embedding, 9, without="query")
+    assert [near.label for near in found if near.case_id == reference[0].case_id] == ["covid"]
+    assert len(found) == 4
+    assert earlier.without == {case.case_id for case in reference} | {"query"}
+
+
+@pytest.mark.parametrize("pending", [True, False])
+def test_neighbours_are_pending_while_the_earlier_cases_are(pending: bool) -> None:
+    assert SimilarCases("bundle", cases(1, 0), Searched([], pending=pending)).pending == pending
+    assert not similar_of(cases(1, 0)).pending
+
+
+def test_earlier_cases_catch_up_when_told() -> None:
+    earlier = Searched([])
+    SimilarCases("bundle", [], earlier).catch_up()
+    assert earlier.caught_up == 1
+    similar_of(cases(1, 0)).catch_up()  # nothing to do
+
+
+def test_a_scan_reads_the_ledger_page_by_page_and_finds_the_nearest() -> None:
+    ledger = FakeLedger(numbered(9000, 0))
+    for number in (1, 4096, 4097, 9000):
+        ledger.forget(number)
+    there = list(ledger.cases.values())
+    assert [case for page in pages(ledger, BUNDLE) for case in page] == there
+    assert max(map(len, pages(ledger, BUNDLE))) <= 4096
+    scan, query = ScannedCases(ledger, BUNDLE), numbered(1, 5)[0].embedding
+    assert len(scan) == 8996
+    assert not scan.pending
+    first = ranked(query, there, without=())[0][1].case_id
+    assert scan.nearest(query, 4, without={first}) == ranked(query, there, without=())[1:5]
+    assert ScannedCases(FakeLedger(), BUNDLE).nearest(query, 4, without=()) == []
 
 
 @pytest.mark.parametrize(("scores", "expected"), [([], None), ([None], None), ([0.2, 0.4], 0.3), ([None, 0.5], 0.5)])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge.errors import StateError
-from edge.state import filesystem_of, lock_state, open_state
+from edge.mounts import filesystem_of
+from edge.state import lock_state, open_state
 
 HOLD = """
 import sys

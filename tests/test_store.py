@@ -308,7 +308,7 @@ def test_a_ledger_of_version_1_is_taken_over_whole(tmp_path: Path) -> None:
     connection.executemany(f"INSERT INTO cases ({columns}, finished_s) VALUES ({'?,' * 10}?)", cases)
     connection.executemany("INSERT INTO sightings VALUES (?, ?, ?)", sightings)
     connection.close()
-    with pytest.raises(StateError, match="has schema 1.*start edge-cxr watch once"):
+    with pytest.raises(StateError, match=r"has schema 1.*start edge-cxr watch once"):
         LedgerReader(old)
     for _ in range(2):  # the second start finds it done
         with Ledger(old, site_key=KEY) as ledger:

@@ -44,13 +44,9 @@ def move_durably(source: Path, target: Path) -> None:
     """
     try:
         make_folder(target.parent)
-        try:
-            source.rename(target)
-        except OSError as fault:
-            if fault.errno != errno.EXDEV:
-                raise
-            _copy_then_remove(source, target)
+        _appear(source, target)
         sync_folder(target.parent)
+        source.unlink(missing_ok=True)  # it has gone already where it could only be renamed
         sync_folder(source.parent)
     except FileNotFoundError:
         raise
@@ -61,14 +57,23 @@ def move_durably(source: Path, target: Path) -> None:
         raise disk_error(target.parent, fault) from None
 
 
-def _copy_then_remove(source: Path, target: Path) -> None:
+def _appear(source: Path, target: Path) -> None:
+    """A second name for the file; where there are no hard links, a rename; on another filesystem, a copy."""
     temporary = target.with_name(f".{target.name}{TEMPORARY_SUFFIX}")
-    shutil.copyfile(source, temporary)
-    with temporary.open("rb") as opened:
-        os.fsync(opened.fileno())
+    temporary.unlink(missing_ok=True)  # a crash left it behind
+    try:
+        temporary.hardlink_to(source)
+    except OSError as fault:
+        if fault.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if fault.errno != errno.EXDEV:
+            source.rename(target)
+            return
+        shutil.copyfile(source, temporary, follow_symlinks=False)
+        with temporary.open("rb") as opened:
+            os.fsync(opened.fileno())
     temporary.rename(target)
-    sync_folder(target.parent)
-    source.unlink()
+    temporary.unlink(missing_ok=True)  # to rename one name of a file to another of it does nothing
 
 
 def make_folder(folder: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from reports import sha, sighting_of
 
-from edge.outputs.disposal import dispose
+from edge.errors import StateError
+from edge.looks import is_temporary, look
+from edge.outputs.disposal import ASIDE, dispose, recover_set_aside
 from edge.outputs.durable import move_durably
 from edge.state import StateFolder, open_state
 from edge.values import AFTER, QUARANTINED, FinishedCase, Reason, Sighting
@@ -99,3 +101,90 @@ def test_an_input_that_its_sender_took_back_is_no_fault(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         move_durably(tmp_path / "gone.dcm", target)
     assert not target.exists()
+
+
+@pytest.mark.parametrize("after", ["archive", "delete"])
+def test_a_file_put_in_its_place_meanwhile_is_not_taken_for_it(
+    state: StateFolder, seen: Sighting, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender renames another radiograph over it after the look: that one stays, whole, and is found again."""
+
+    def replaced_after_the_look(path: Path) -> Sighting | None:
+        found = look(path)
+        if path == seen.path:
+            (path.parent / "fresh.part").write_bytes(b"another radiograph")
+            (path.parent / "fresh.part").rename(path)
+        return found
+
+    monkeypatch.setattr("edge.outputs.disposal.look", replaced_after_the_look)
+    dispose(seen, case(), state, after=after)
+    assert held(state) == set()
+    assert [path.read_bytes() for path in seen.path.parent.iterdir()] == [b"another radiograph"]
+    assert not is_temporary(next(seen.path.parent.iterdir()).name)
+
+
+def test_a_name_taken_again_meanwhile_is_not_overwritten(
+    state: StateFolder, seen: Sighting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replaced before it was set aside, and sent once more before it was put back: both stay."""
+
+    def twice(path: Path) -> Sighting | None:
+        found = look(path)
+        if path == seen.path:
+            (path.parent / "fresh.part").write_bytes(b"second")
+            (path.parent / "fresh.part").rename(path)
+        elif path.name.startswith(ASIDE):
+            seen.path.write_bytes(b"third")
+        return found
+
+    monkeypatch.setattr("edge.outputs.disposal.look", twice)
+    dispose(seen, case(), state, after="archive")
+    assert sorted(path.read_bytes() for path in seen.path.parent.iterdir()) == [b"second", b"third"]
+    assert not any(is_temporary(path.name) for path in seen.path.parent.iterdir())
+
+
+def test_an_input_that_cannot_be_moved_is_put_back(state: StateFolder, seen: Sighting) -> None:
+    state.archive.write_bytes(b"no folder")
+    with pytest.raises(StateError, match="check the disk"):
+        dispose(seen, case(), state, after="archive")
+    assert [path.name for path in seen.path.parent.iterdir()] == [seen.path.name]
+    assert look(seen.path) == seen
+
+
+def test_what_a_crash_left_set_aside_is_found_again(state: StateFolder, seen: Sighting) -> None:
+    (seen.path.parent / "ward").mkdir()
+    seen.path.rename(seen.path.parent / "ward" / f"{ASIDE}{CASE}")
+    assert recover_set_aside(seen.path.parent) == 1
+    (found,) = (seen.path.parent / "ward").iterdir()
+    assert found.read_bytes() == b"content"
+    assert not is_temporary(found.name)
+    assert recover_set_aside(seen.path.parent) == 0
+
+
+@pytest.mark.parametrize("after", ["archive", "delete"])
+def test_a_crash_between_setting_aside_and_moving_is_no_hindrance(
+    state: StateFolder, seen: Sighting, after: str
+) -> None:
+    """A copy of the same bytes comes while the first is still set aside."""
+    (seen.path.parent / f"{ASIDE}{CASE}").write_bytes(b"content")
+    dispose(seen, case(), state, after=after)
+    (left,) = seen.path.parent.iterdir()
+    assert left.read_bytes() == b"content"
+    assert not is_temporary(left.name)
+
+
+@pytest.mark.parametrize(("after", "goes_to"), [("keep", "archive"), ("archive", "archive"), ("delete", None)])
+def test_a_requeued_input_goes_back_to_the_archive(state: StateFolder, after: str, goes_to: str | None) -> None:
+    state.requeued.mkdir()
+    path = state.requeued / f"{CASE}.dcm"
+    path.write_bytes(b"content")
+    dispose(sighting_of(path), case(), state, after=after)
+    assert held(state) == ({f"{goes_to}/{CASE}.dcm"} if goes_to else set())
+
+
+def test_a_requeued_input_that_fails_again_goes_back_to_quarantine(state: StateFolder) -> None:
+    state.requeued.mkdir()
+    path = state.requeued / f"{CASE}.dcm"
+    path.write_bytes(b"content")
+    dispose(sighting_of(path), case(Reason.TRUNCATED), state, after="keep")
+    assert held(state) == {f"quarantine/{CASE}.dcm", f"quarantine/{CASE}.reason.json"}

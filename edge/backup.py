@@ -1,0 +1,104 @@
+"""A box's memory elsewhere: the ledger and the site key, copied while the daemon runs, and a state folder made of them.
+
+Radiographs in archive and quarantine are not part of it: they are plain files, which other programs copy better.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.errors import UsageError
+from edge.ledger_copy import check_copy, copy_ledger, documents, replacing
+from edge.outputs.durable import make_folder, write_durably
+from edge.state import LEDGER, SITE_KEY, StateFolder, lock_state, open_state
+
+
+@dataclass(frozen=True)
+class BackedUp:
+    """reports: how many the copy of the ledger holds."""
+
+    folder: str
+    reports: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Restored:
+    """results: how many result files were written."""
+
+    state: str
+    results: int
+
+
+def backup(state: StateFolder, folder: Path) -> BackedUp:
+    """Copy ledger and site key into a folder (0700); an earlier backup of this box there is replaced.
+
+    Raises UsageError when the folder is not for a backup of this box, StateError when the ledger or the disk fails.
+    """
+    if folder.resolve().is_relative_to(state.root):
+        raise UsageError(f"{folder} lies in the state folder {state.root}; name a folder on another disk")
+    if _others(folder, {LEDGER, SITE_KEY}):
+        raise UsageError(f"{folder} holds other files than a backup; name an empty folder")
+    key = folder / SITE_KEY
+    if key.exists() and key.read_bytes() != state.site_key:
+        raise UsageError(f"{folder} holds the backup of another box; name another folder")
+    make_folder(folder)
+    folder.chmod(0o700)
+    write_durably(key, state.site_key)  # first: a ledger without it is worth nothing
+    reports = copy_ledger(state.ledger, folder / LEDGER)
+    return BackedUp(str(folder), reports, (folder / LEDGER).stat().st_size)
+
+
+def restore(folder: Path, root: Path) -> Restored:
+    """Make a state folder of a backup: key, result files, and the ledger last, so that it means complete.
+
+    Cut short at any point, the same call finishes it. Raises UsageError when the folder is no backup, or the state
+    folder is in use or another box's; StateError when the backup is damaged or the disk fails.
+    """
+    for name in (LEDGER, SITE_KEY):
+        if not (folder / name).is_file():
+            raise UsageError(f"{folder} is no backup: {name} is missing; name a folder that edge-cxr backup wrote")
+    if any(root.glob(f"{LEDGER}*")):  # a log that was left behind would be applied to another ledger
+        raise UsageError(f"state folder {root} has a ledger already, or its log; name a new folder with --state")
+    state = open_state(root)
+    lock = lock_state(state)
+    try:
+        _take_key((folder / SITE_KEY).read_bytes(), state)
+        with replacing(state.ledger) as fresh:
+            shutil.copyfile(folder / LEDGER, fresh)
+            check_copy(fresh)
+            results = 0
+            for bundle_id, case_id, report in documents(fresh):
+                _write_visible(state.results(bundle_id) / f"{case_id}.json", report.encode())
+                results += 1
+            os.sync()  # once for all of them: each by itself would take hours
+    finally:
+        os.close(lock)
+    return Restored(str(state.root), results)
+
+
+def _take_key(key: bytes, state: StateFolder) -> None:
+    """A key of its own that has not been used for anything gives way."""
+    if key == state.site_key:
+        return
+    if _others(state.root, {SITE_KEY, "lock"}):
+        raise UsageError(f"state folder {state.root} is another box's; name a new folder with --state")
+    write_durably(state.root / SITE_KEY, key)
+
+
+def _others(folder: Path, names: set[str]) -> bool:
+    """Whether a folder holds anything else; what is being written does not count."""
+    if not folder.is_dir():
+        return False
+    return any(path.name not in names and not path.name.startswith(".") for path in folder.iterdir())
+
+
+def _write_visible(path: Path, content: bytes) -> None:
+    """Complete the moment it is visible, and not yet safe from a power cut."""
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as opened:
+        opened.write(content)
+    temporary.rename(path)

@@ -1,0 +1,26 @@
+"""Free space that is kept in reserve, so that a full disk is met between two radiographs and not within one."""
+
+import shutil
+from pathlib import Path
+
+_AGAIN = 1.1  # taken up again only with so much more, so that it does not flutter
+
+
+class Reserve:
+    """The smaller of a share of the disk and a number of bytes; of a small disk a share is enough."""
+
+    def __init__(self, folder: Path, *, percent: float, at_most_bytes: int) -> None:
+        self._folder, self._percent, self._at_most_bytes = folder, percent, at_most_bytes
+        self._short = False
+
+    def shortage(self) -> str | None:
+        """Why nothing more may be taken, None when there is room."""
+        usage = shutil.disk_usage(self._folder)
+        reserve = min(usage.total * self._percent / 100, self._at_most_bytes)
+        self._short = usage.free < reserve * (_AGAIN if self._short else 1.0)
+        if not self._short:
+            return None
+        return (
+            f"the disk of {self._folder} is full: {usage.free / 1e6:.0f} MB are free, {reserve / 1e6:.0f} MB are kept "
+            "in reserve"
+        )

@@ -1,0 +1,86 @@
+"""What the daemon takes, and when: the inbox asked in the configured way, and nothing while the disk is full."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge.config import Config
+from edge.disk_space import Reserve
+from edge.errors import StateError, Unopenable
+from edge.inbox import Inbox, Pace, Stop, mode
+from edge.log import FIELDS
+from edge.outputs.disposal import recover_set_aside
+from edge.outputs.durable import make_folder
+from edge.state import StateFolder
+from edge.store import Ledger
+from edge.values import Sighting
+
+_ROOM_POLL_S = 1.0
+
+
+class Intake:
+    """Sightings of the incoming folder, and of what an operator asked for again. One thread iterates."""
+
+    def __init__(
+        self, config: Config, incoming: Path, state: StateFolder, ledger: Ledger, *, once: bool, logger: logging.Logger
+    ) -> None:
+        self._incoming, self._state, self._once, self._logger = incoming, state, once, logger
+        self._watching = config.watching
+        self._reserve = Reserve(state.root, percent=config.reserve_percent, at_most_bytes=config.reserve_bytes)
+        # An input that is to be moved or deleted and is still there was left by a crash: it is taken again, to go.
+        stays = config.after == "keep"
+        self.inbox = Inbox(
+            incoming,
+            lambda seen: stays and not seen.path.is_relative_to(state.requeued) and ledger.is_known(seen),
+            further=[state.requeued],
+            changed=ledger.changed_elsewhere,
+            warn=logger.warning,
+            pace=Pace(scan_s=config.scan_s, poll_s=config.poll_s),
+            watching=config.watching,
+            newest_first=config.order == "newest",
+        )
+
+    def hindrances(self) -> dict[str, str | None]:
+        """Why nothing is taken at present, by what is in the way; None where nothing is."""
+        return {"disk_space": self._reserve.shortage(), "folder_absent": self.inbox.absent}
+
+    def sightings(self, stop: Stop) -> Iterator[Sighting]:
+        """Complete files, while there is room for their results.
+
+        Raises StateError for a single run when there is none, Unopenable when it cannot read the folder.
+        """
+        make_folder(self._state.requeued)
+        recovered = recover_set_aside(self._incoming) + recover_set_aside(self._state.requeued)
+        if recovered:
+            self._logger.info("a crash had left inputs set aside", extra={FIELDS: {"files": str(recovered)}})
+        self._logger.info("watching", extra={FIELDS: {"incoming": mode(self._incoming, self._watching)}})
+        found = self.inbox.settled(stop) if self._once else self.inbox.watch(stop)
+        for sighting in found:
+            if not self._has_room(stop):
+                return
+            yield sighting
+
+    def check_all_read(self, unopened: int) -> None:
+        """After a single run. unopened: files that could not be opened. Raises Unopenable when something was left."""
+        if unopened or self.inbox.unreadable:
+            unread = f"{unopened} file(s) and {self.inbox.unreadable} folder(s)"
+            raise Unopenable(f"{unread} could not be read; the others have their results. Check the permissions")
+        if self.inbox.restless:
+            left = self.inbox.restless
+            raise Unopenable(f"{left} file(s) are still being written; run it again when they are complete")
+
+    def _has_room(self, stop: Stop) -> bool:
+        """Waits for room. False when it was stopped meanwhile."""
+        shortage = self._reserve.shortage()
+        if shortage is None:
+            return True
+        if self._once:
+            raise StateError(f"{shortage}; free space and start again: nothing was lost")
+        self._logger.warning(f"{shortage}; free space: nothing is taken until then, and nothing is lost")
+        while not stop.is_set():
+            time.sleep(_ROOM_POLL_S)
+            if self._reserve.shortage() is None:
+                self._logger.info("there is room again; radiographs are taken")
+                return True
+        return False

@@ -1,0 +1,167 @@
+"""What an operator does to a ledger, beside a running daemon: ask for cases again, forget them, copy all of it.
+
+Reads and writes of the daemon are in store.py. What lies in the folders beside the ledger is not known here.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+
+from edge.errors import StateError, UsageError
+from edge.schema import check_version
+from edge.store import Ledger, forgotten_key, ledger_error
+from edge.values import CASE_ID_DIGITS
+
+_AT_ONCE = 10_000  # rows in one commit: the daemon waits for no more than that
+_CASE_ID = re.compile(f"[0-9a-f]{{{CASE_ID_DIGITS}}}")
+_TABLES = ("cases", "superseded")  # where reports are
+
+
+@dataclass(frozen=True)
+class AskedCase:
+    """A case by its file's digest."""
+
+    sha256: str
+    case_id: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report in the ledger, word for word as in its result file."""
+
+    case_id: str
+    bundle_id: str
+    text: str
+
+
+class Upkeep(Ledger):
+    """A second connection that writes, for a moment at a time: the daemon waits for it, and it for the daemon.
+
+    Makes and migrates no ledger. Raises StateError when there is none of this version.
+    """
+
+    def cases(self, case_id: str) -> list[AskedCase]:
+        """The files behind a case id: one, none when it is unknown."""
+        rows = self._all("SELECT DISTINCT sha256, case_id FROM cases WHERE case_id = ?", case_id)
+        return [AskedCase(*row) for row in rows]
+
+    def last_judged(self, *, reasons: Collection[str], bundle_id: str | None) -> list[AskedCase]:
+        """Cases whose last report has one of these reasons and is by this bundle; no reasons, or None: by any."""
+        rows = self._all(
+            "SELECT sha256, case_id FROM cases AS this "
+            "WHERE (?1 = '[]' OR reason IN (SELECT value FROM json_each(?1))) AND (?2 IS NULL OR bundle_id = ?2) "
+            "AND number = (SELECT max(number) FROM cases WHERE sha256 = this.sha256) ORDER BY number",
+            json.dumps(list(reasons)),
+            bundle_id,
+        )
+        return [AskedCase(*row) for row in rows]
+
+    def same_patient(self, case_ids: Sequence[str]) -> list[str]:
+        """Ids of the other cases whose files have the same PatientID as one of these."""
+        rows = self._all(
+            "SELECT DISTINCT case_id FROM cases WHERE patient_key IN "
+            "(SELECT patient_key FROM cases WHERE case_id IN (SELECT value FROM json_each(?1))) "
+            "AND case_id NOT IN (SELECT value FROM json_each(?1)) ORDER BY number",
+            json.dumps(list(case_ids)),
+        )
+        return [row[0] for row in rows]
+
+    def bundle_ids(self) -> list[str]:
+        """Every bundle that judged a case."""
+        return [row[0] for row in self._all("SELECT DISTINCT bundle_id FROM cases ORDER BY bundle_id")]
+
+    def ask_again(self, digests: Sequence[str]) -> None:
+        """Commit that these cases are to be judged again. Their reports stay until then."""
+        for first in range(0, len(digests), _AT_ONCE):
+            rows = [(sha256, time.time()) for sha256 in digests[first : first + _AT_ONCE]]
+            with self._transaction() as connection:
+                connection.executemany("INSERT OR REPLACE INTO requeued VALUES (?, ?)", rows)
+
+    def was_forgotten(self, case_id: str) -> bool:
+        key = forgotten_key(self._site_key, case_id)
+        return self._one("SELECT 1 FROM forgotten WHERE case_key = ?", key) is not None
+
+    def forget(self, case_id: str, blank: Callable[[str], str], before: Callable[[Document], None]) -> int:
+        """Commit that a case is gone, and leave keyed hashes of it. Returns how many other reports named it.
+
+        blank: makes of another case's report one that does not name this case. before: called with each such report
+        before the commit.
+        """
+        # Millions of reports are searched outside the transaction; those that came since, inside.
+        last = {table: self._one(f"SELECT coalesce(max(rowid), 0) FROM {table}")[0] for table in _TABLES}
+        named = self._naming(self._all, case_id, "<=", last)
+        for _, _, document in named:
+            before(document)
+        with self._transaction() as connection:
+            since = self._naming(lambda *query: connection.execute(query[0], query[1:]).fetchall(), case_id, ">", last)
+            for _, _, document in since:
+                before(document)
+            for table, number, _ in named + since:
+                # As it is now: another command may have blanked another case in it meanwhile.
+                for (text,) in connection.execute(f"SELECT report FROM {table} WHERE rowid = ?", (number,)).fetchall():
+                    values = (blank(str(text)), number)
+                    connection.execute(f"UPDATE {table} SET report = ? WHERE rowid = ?", values)
+            self._erase(connection, case_id)
+        return len(named + since)
+
+    def _naming(
+        self, all_of: Callable[..., list[Any]], case_id: str, compared: str, last: dict[str, int]
+    ) -> list[tuple[str, int, Document]]:
+        """Reports of other cases that hold a case id, with table and row."""
+        found = []
+        for table, number in last.items():
+            rows = all_of(
+                f"SELECT rowid, substr(sha256, 1, {CASE_ID_DIGITS}), bundle_id, report FROM {table} WHERE rowid "
+                f"{compared} ?1 AND instr(report, ?2) AND substr(sha256, 1, {CASE_ID_DIGITS}) <> ?2",
+                number,
+                case_id,
+            )
+            found += [(table, row[0], Document(*row[1:])) for row in rows]
+        return found
+
+    def _erase(self, connection: apsw.Connection, case_id: str) -> None:
+        rows = connection.execute("SELECT DISTINCT sha256 FROM cases WHERE case_id = ?", (case_id,)).fetchall()
+        for sha256 in [str(row[0]) for row in rows]:
+            key = forgotten_key(self._site_key, sha256)
+            connection.execute("INSERT OR IGNORE INTO forgotten VALUES (?, ?)", (key, time.time()))
+            connection.execute("UPDATE sightings SET sha256 = ? WHERE sha256 = ?", (key, sha256))
+            for table in (*_TABLES, "requeued"):
+                connection.execute(f"DELETE FROM {table} WHERE sha256 = ?", (sha256,))
+        # By this one the command, run again, knows its own work from a mistyped case id.
+        key = forgotten_key(self._site_key, case_id)
+        connection.execute("INSERT OR IGNORE INTO forgotten VALUES (?, ?)", (key, time.time()))
+
+    def clear_log(self) -> None:
+        """Bring all that was committed into the database and empty the log beside it, where older bytes are.
+
+        Raises StateError when another program reads the ledger for longer than the busy timeout.
+        """
+        try:
+            with self._lock:
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            raise StateError(
+                f"another program reads the ledger {self._path} and holds its log, which still has the old bytes; "
+                "close that program and run it again"
+            ) from None
+        except apsw.Error as fault:
+            raise ledger_error(self._path, fault) from None
+
+    def _connect(self) -> apsw.Connection:
+        return apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
+
+    def _prepare(self) -> None:
+        check_version(self._connection, str(self._path))
+        self._write_safely()
+
+
+def checked_case_id(text: str) -> str:
+    """Raises UsageError when this cannot be a case id."""
+    if not _CASE_ID.fullmatch(text):
+        raise UsageError(f"{text!r} is no case id; one is {CASE_ID_DIGITS} hex digits, as in a result file's name")
+    return text

@@ -1,0 +1,89 @@
+"""The files at both ends of the queue: as many as memory allows, the others stay in the folder until there is room."""
+
+import bisect
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.values import Sighting
+
+SIZE = 4096
+_FAIR_FROM = 64  # from so many on, both ends of the queue are served
+_OTHER_END_EACH = 4
+
+
+Place = tuple[int, Path]  # in the queue: by mtime
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that may be handed out. complete_s: when it is complete if it goes on looking so (monotonic clock)."""
+
+    sighting: Sighting
+    complete_s: float
+    complete: bool = False
+
+    @property
+    def place(self) -> "Place":
+        return self.sighting.mtime_ns, self.sighting.path
+
+
+class Window:
+    """Candidates by age; when there are more than `size`, those in the middle fall out.
+
+    newest_first: which end is served. Where many wait, every fourth comes from the other end, so that neither a backlog
+    keeps today's radiographs waiting, nor today's the backlog.
+    """
+
+    def __init__(self, *, newest_first: bool = False, size: int = SIZE) -> None:
+        self._newest_first, self._size = newest_first, size
+        self._candidates: dict[Path, Candidate] = {}
+        self._order: list[Place] = []
+        self._complete: list[Place] = []  # of those, the complete ones
+        self._taken = 0
+        self.overflowed = False  # some fell out since this was last set to False
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self._candidates
+
+    def is_low(self) -> bool:
+        """Whether there is room for what fell out."""
+        return self.overflowed and len(self) <= self._size // 4
+
+    def incomplete(self) -> list[Candidate]:
+        return [candidate for candidate in self._candidates.values() if not candidate.complete]
+
+    def put(self, candidate: Candidate) -> None:
+        """Add a candidate, or replace the one of the same path."""
+        self.discard(candidate.sighting.path)
+        self._candidates[candidate.sighting.path] = candidate
+        bisect.insort(self._order, candidate.place)
+        if candidate.complete:
+            bisect.insort(self._complete, candidate.place)
+        if len(self) > self._size:
+            self.discard(self._order[self._size // 2][1])
+            self.overflowed = True
+
+    def discard(self, path: Path) -> None:
+        candidate = self._candidates.pop(path, None)
+        if candidate is not None:
+            _remove(self._order, candidate.place)
+            if candidate.complete:
+                _remove(self._complete, candidate.place)
+
+    def take(self) -> Sighting | None:
+        """The next complete one, out of the window; None when there is none."""
+        if not self._complete:
+            return None
+        other_end = len(self) >= _FAIR_FROM and self._taken % _OTHER_END_EACH == _OTHER_END_EACH - 1
+        _, path = self._complete[-1 if self._newest_first != other_end else 0]
+        sighting = self._candidates[path].sighting
+        self.discard(path)
+        self._taken += 1
+        return sighting
+
+
+def _remove(order: list[Place], place: Place) -> None:
+    del order[bisect.bisect_left(order, place)]
