@@ -13,26 +13,26 @@ import queue
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from edge.building import PlanBuild
-from edge.bundle import open_bundle
+from edge.bundle import Bundle, open_bundle
+from edge.case_index import EarlierCases
 from edge.config import Config
 from edge.engine_room import EngineRoom, GpuRoute
-from edge.errors import EdgeError, StateError, Stopped, UsageError
+from edge.errors import StateError, Stopped, UsageError
 from edge.http import Health, open_server
 from edge.intake import Intake
-from edge.log import FIELDS
 from edge.metrics import Metrics
 from edge.outputs.disposal import dispose
 from edge.pipeline import Pipeline
-from edge.retention import retain
-from edge.similarity import EarlierCase, SimilarCases
+from edge.retention import retain_regularly
+from edge.similarity import SimilarCases
 from edge.stages import Score, Take, Taken, Write, log_report
 from edge.state import StateFolder, lock_state, open_state
-from edge.store import Ledger
+from edge.store import Ledger, LedgerReader
 from edge.values import FinishedCase, Report, Sighting
 
 _POLL_S = 0.2
@@ -86,31 +86,61 @@ class Daemon:
             )
             decoder = opened.enter_context(room.open_decoder())
             decoder.start()
-            similar = SimilarCases.of_bundle(bundle)
-            if self._config.include_earlier_cases:
-                similar.add(ledger.earlier_cases(bundle.id))
-            self._metrics.index_vectors.set(len(similar))
+            earlier = (
+                opened.enter_context(self._indexing(bundle, state)) if self._config.include_earlier_cases else None
+            )
+            similar = SimilarCases.of_bundle(bundle, earlier)
+            self._metrics.index_vectors.set_function(lambda: len(similar))
+            self._metrics.index_pending.set_function(lambda: float(similar.pending))
             pipeline = Pipeline(bundle, room.first(decoder), decoder, similar, k=self._config.neighbours)
             opened.callback(lambda: pipeline.engine.close())  # noqa: PLW0108 - whichever engine is in use by then
             if room.plan_missing and not self._once:
                 opened.enter_context(self._building(room, pipeline))
             if not self._once:
-                opened.enter_context(self._tidying(state))
+                tidy = partial(retain_regularly, state, self._config, logger=self._logger, each_s=_TIDY_EACH_S)
+                opened.enter_context(self._beside("tidy", tidy))
             self._not_ready = None
             self._logger.info("ready", extra={"fields": {"bundle": bundle.manifest.name, "id": bundle.id[:12]}})
             self._work(pipeline, ledger, state, intake)
 
     @contextlib.contextmanager
-    def _building(self, room: EngineRoom, pipeline: Pipeline) -> Iterator[None]:
-        """Meanwhile a thread waits for the GPU's plan, and then changes engines."""
-        build = room.plan_build()
-        thread = threading.Thread(target=self._change_engine, args=(room, build, pipeline), name="build")
+    def _beside(self, name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
+        """Meanwhile a thread works, until its event is set. Its fault stops the daemon."""
+        over = threading.Event()
+
+        def guarded() -> None:
+            try:
+                work(over)
+            except BaseException as fault:
+                self._fail(fault)
+
+        thread = threading.Thread(target=guarded, name=name)
         thread.start()
         try:
             yield
         finally:
-            build.stop()
+            over.set()
             thread.join()
+
+    @contextlib.contextmanager
+    def _indexing(self, bundle: Bundle, state: StateFolder) -> Iterator[EarlierCases]:
+        """The earlier cases; a thread completes and saves their index, by a connection that keeps no writer waiting."""
+        warn = self._logger.warning
+        with LedgerReader(state.ledger) as reader:
+            size = bundle.reference().embeddings.shape[1]
+            earlier = EarlierCases.open(state.index, reader, bundle.id, size=size, warn=warn)
+            with self._beside("index", lambda over: earlier.keep(over, warn=warn)):
+                yield earlier
+
+    @contextlib.contextmanager
+    def _building(self, room: EngineRoom, pipeline: Pipeline) -> Iterator[None]:
+        """Meanwhile a thread waits for the GPU's plan, and then changes engines."""
+        build = room.plan_build()
+        with self._beside("build", lambda over: self._change_engine(room, build, pipeline)):
+            try:
+                yield
+            finally:
+                build.stop()
 
     def _change_engine(self, room: EngineRoom, build: PlanBuild, pipeline: Pipeline) -> None:
         engine = room.built(build)
@@ -119,31 +149,6 @@ class Daemon:
                 before, pipeline.engine = pipeline.engine, engine
             before.close()
             room.took_over(engine)
-
-    @contextlib.contextmanager
-    def _tidying(self, state: StateFolder) -> Iterator[None]:
-        """Meanwhile a thread removes, once an hour, what has been kept long enough."""
-        over = threading.Event()
-
-        def tidy() -> None:
-            while not over.wait(_TIDY_EACH_S):
-                try:
-                    removed = retain(state, self._config, time.time())
-                except (EdgeError, OSError) as fault:  # tidying is no reason to stop scoring; the disk may be
-                    self._logger.warning(f"nothing could be removed from the state folder: {fault}")
-                    continue
-                for folder in (folder for folder in removed if folder.cases or folder.held_back):
-                    self._logger.info(
-                        "tidied", extra={FIELDS: {key: str(value) for key, value in vars(folder).items()}}
-                    )
-
-        thread = threading.Thread(target=tidy, name="tidy")
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
 
     def _work(self, pipeline: Pipeline, ledger: Ledger, state: StateFolder, intake: Intake) -> None:
         config = self._config
@@ -167,12 +172,9 @@ class Daemon:
             unfinished_after_s=unfinished_after_s,
             stays=config.after == "keep",
         )
-        recorded: queue.SimpleQueue[EarlierCase] | None = queue.SimpleQueue() if config.include_earlier_cases else None
-        score = Score(pipeline, ledger, self._metrics, recorded)
+        score = Score(pipeline, ledger)
         results = state.results(pipeline.bundle.id)
-        write = Write(
-            pipeline, ledger, results, put_away, self._metrics, self._finished, in_flight=in_flight, recorded=recorded
-        )
+        write = Write(pipeline, ledger, results, put_away, self._metrics, self._finished, in_flight=in_flight)
         to_score: queue.Queue[Taken | None] = queue.Queue(config.queue_size)
         to_write: queue.Queue[Taken | None] = queue.Queue(config.queue_size)
         self._metrics.queue_depth.labels("score").set_function(to_score.qsize)

@@ -4,6 +4,7 @@ EdgeError
 ├── UsageError            the command or the configuration is wrong             exit 2
 ├── BundleError           a model bundle cannot be trusted or opened            exit 2
 ├── StateError            the state folder, the ledger or the disk failed       exit 1
+│   └── IndexDamaged        the file of an index cannot be used; the ledger has all of it
 ├── Unopenable            a file is there and cannot be opened                   looked at again
 ├── Stopped               told to stop before a single run was done                exit 1
 ├── EngineError           the inference engine failed: the daemon stops         exit 1

@@ -52,6 +52,9 @@ class Metrics:
             "edge_cxr_intake_paused", "1 while nothing is taken, by what is in the way", ["reason"], registry=registry
         )
         self.index_vectors = Gauge("edge_cxr_index_vectors", "Cases that can be found as similar", registry=registry)
+        self.index_pending = Gauge(
+            "edge_cxr_index_pending", "1 while earlier cases are missing from the index", registry=registry
+        )
         self._backend = Gauge(
             "edge_cxr_backend_active", "1 for the engine in use", ["backend", "precision"], registry=registry
         )

@@ -15,7 +15,7 @@ from edge.errors import RadiographError, TooLarge
 from edge.imaging.decoder import Decoder
 from edge.similarity import SimilarCases, knn_score
 from edge.snapshot import MAX_FILE_BYTES, Snapshot, snapshot
-from edge.values import Decoded, Prediction, Reason, Report, Source
+from edge.values import Decoded, Prediction, Reason, Report, Source, Warn
 
 
 class Pipeline:
@@ -53,10 +53,16 @@ class Pipeline:
         inferred = time.perf_counter()
         report = self._judged(decoded, prediction)
         if report.scored:
-            neighbours = self.similar.nearest(prediction.embedding, self.k, without=report.case_id)
-            report = replace(report, neighbours=neighbours, knn_score=knn_score(neighbours))
+            report = self._with_neighbours(report, prediction)
         timings_s = {**decoded.timings_s, "infer": inferred - started, "retrieve": time.perf_counter() - inferred}
         return replace(report, timings_s={**timings_s, "total": sum(timings_s.values())})
+
+    def _with_neighbours(self, report: Report, prediction: Prediction) -> Report:
+        self.similar.catch_up()
+        # Asked before the search: an index that is made whole meanwhile may have been searched in part.
+        warnings = (*report.warnings, Warn.NEIGHBOURS_PENDING) if self.similar.pending else report.warnings
+        neighbours = self.similar.nearest(prediction.embedding, self.k, without=report.case_id)
+        return replace(report, neighbours=neighbours, knn_score=knn_score(neighbours), warnings=warnings)
 
     def _judged(self, decoded: Decoded, prediction: Prediction) -> Report:
         findings = quality.assess(decoded, prediction, self.bundle.manifest.lung_limits)

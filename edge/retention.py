@@ -5,14 +5,19 @@ its times of change (mtime, ctime): the mtime alone of an archived radiograph is
 """
 
 import contextlib
+import logging
 import math
 import os
+import threading
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge.case_files import REASON_SUFFIX, case_of, remove_durably
 from edge.config import Config
+from edge.errors import EdgeError
+from edge.log import FIELDS
 from edge.state import StateFolder
 
 _DAY_S = 86_400.0
@@ -96,6 +101,20 @@ def retain(
         for name, folders, limits in limited
         if limits != Limits()
     ]
+
+
+def retain_regularly(
+    state: StateFolder, config: Config, over: threading.Event, *, logger: logging.Logger, each_s: float
+) -> None:
+    """Work of a thread, until `over` is set. What cannot be removed is no reason to stop scoring."""
+    while not over.wait(each_s):
+        try:
+            removed = retain(state, config, time.time())
+        except (EdgeError, OSError) as fault:
+            logger.warning(f"nothing could be removed from the state folder: {fault}")
+            continue
+        for folder in (folder for folder in removed if folder.cases or folder.held_back):
+            logger.info("tidied", extra={FIELDS: {key: str(value) for key, value in asdict(folder).items()}})
 
 
 def _limits(keep_days: float, max_bytes: int) -> Limits:

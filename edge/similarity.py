@@ -77,9 +77,7 @@ class SimilarCases:
     def __init__(self, bundle_id: str, reference: Sequence[EarlierCase], earlier: EarlierSet | None = None) -> None:
         self.bundle_id = bundle_id
         self.earlier = earlier
-        self._reference: tuple[EarlierCase, ...] = ()
-        self._ids: frozenset[str] = frozenset()
-        self.add(reference)
+        self._reference = {case.case_id: case for case in reference}
 
     @classmethod
     def of_bundle(cls, bundle: Bundle, earlier: EarlierSet | None = None) -> "SimilarCases":
@@ -101,19 +99,13 @@ class SimilarCases:
         if self.earlier is not None:
             self.earlier.catch_up()
 
-    def add(self, cases: Sequence[EarlierCase]) -> None:
-        """Hold more cases in memory; those that are there already are left out."""
-        fresh = {case.case_id: case for case in cases if case.case_id not in self._ids}
-        self._reference = (*self._reference, *fresh.values())
-        self._ids |= fresh.keys()
-
     def nearest(self, embedding: NDArray[np.float32], k: int, *, without: str) -> tuple[Neighbour, ...]:
         """The k nearest cases, nearest first; never the case `without`, the query itself."""
         if k < 1:
             return ()
-        found = ranked(embedding, self._reference, without=(without,))
+        found = ranked(embedding, list(self._reference.values()), without=(without,))
         if self.earlier is not None:  # a reference case that was scored here too is known with its label
-            found += self.earlier.nearest(embedding, k, without=self._ids | {without})
+            found += self.earlier.nearest(embedding, k, without=self._reference.keys() | {without})
         return tuple(Neighbour(case.case_id, away, case.label, case.score) for away, case in _nearest_first(found)[:k])
 
 

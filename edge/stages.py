@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import SimpleQueue
 
 from edge.errors import RadiographError, Unopenable
 from edge.inbox import Inbox
@@ -13,7 +12,6 @@ from edge.log import FIELDS, RADIOGRAPH
 from edge.metrics import Metrics
 from edge.outputs.report_json import encode, write_result
 from edge.pipeline import Pipeline
-from edge.similarity import EarlierCase
 from edge.snapshot import Snapshot, snapshot
 from edge.store import Ledger
 from edge.values import Decoded, FinishedCase, Reason, Report, Sighting, Source
@@ -102,22 +100,14 @@ class Take:
 
 
 class Score:
-    """Taken with pixels -> Taken with a report: identity, engine, gates, neighbours.
+    """Taken with pixels -> Taken with a report: identity, engine, gates, neighbours."""
 
-    recorded: cases that Write has put into the ledger, to be found from now on; None to leave them out.
-    """
-
-    def __init__(
-        self, pipeline: Pipeline, ledger: Ledger, metrics: Metrics, recorded: "SimpleQueue[EarlierCase] | None"
-    ) -> None:
-        self._pipeline, self._ledger, self._metrics, self._recorded = pipeline, ledger, metrics, recorded
+    def __init__(self, pipeline: Pipeline, ledger: Ledger) -> None:
+        self._pipeline, self._ledger = pipeline, ledger
 
     def __call__(self, taken: Taken) -> Taken:
         if taken.decoded is None:
             return taken
-        while self._recorded is not None and not self._recorded.empty():
-            self._pipeline.similar.add([self._recorded.get()])
-            self._metrics.index_vectors.set(len(self._pipeline.similar))
         report = same_instance(self._pipeline, self._ledger, taken.decoded.source)
         if report is None:
             report = self._pipeline.score(taken.decoded)
@@ -137,11 +127,10 @@ class Write:
         on_report: Callable[[Sighting, Report], None],
         *,
         in_flight: set[str],
-        recorded: "SimpleQueue[EarlierCase] | None",
     ) -> None:
         self._pipeline, self._ledger, self._results, self._metrics = pipeline, ledger, results, metrics
         self._put_away, self._on_report = put_away, on_report
-        self._in_flight, self._recorded = in_flight, recorded
+        self._in_flight = in_flight
 
     def __call__(self, taken: Taken) -> None:
         report = taken.report
@@ -154,9 +143,6 @@ class Write:
         write_result(self._results, report.case_id, document)
         self._ledger.record(report, document, taken.sighting)
         now = time.monotonic()
-        if self._recorded is not None and report.prediction is not None:
-            prediction = report.prediction
-            self._recorded.put(EarlierCase(report.case_id, prediction.embedding, None, prediction.score))
         self._put_away(taken.sighting, report.finished)
         self._in_flight.discard(report.sha256)  # only now: a copy would be put away at the same time
         self._metrics.wrote(now - started)

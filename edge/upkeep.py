@@ -128,13 +128,13 @@ class Upkeep(Ledger):
         rows = connection.execute("SELECT DISTINCT sha256 FROM cases WHERE case_id = ?", (case_id,)).fetchall()
         for sha256 in [str(row[0]) for row in rows]:
             key = forgotten_key(self._site_key, sha256)
-            connection.execute("INSERT OR IGNORE INTO forgotten VALUES (?, ?)", (key, time.time()))
+            connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (key, time.time()))
             connection.execute("UPDATE sightings SET sha256 = ? WHERE sha256 = ?", (key, sha256))
             for table in (*_TABLES, "requeued"):
                 connection.execute(f"DELETE FROM {table} WHERE sha256 = ?", (sha256,))
         # By this one the command, run again, knows its own work from a mistyped case id.
         key = forgotten_key(self._site_key, case_id)
-        connection.execute("INSERT OR IGNORE INTO forgotten VALUES (?, ?)", (key, time.time()))
+        connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (key, time.time()))
 
     def clear_log(self) -> None:
         """Bring all that was committed into the database and empty the log beside it, where older bytes are.

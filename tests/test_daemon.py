@@ -24,13 +24,15 @@ from edge.daemon import Daemon
 from edge.errors import EngineError, StateError, Stopped, UsageError
 from edge.forget import forget
 from edge.inbox import Inbox
+from edge.index_file import load
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom, write_png
 from edge.pipeline import Pipeline
+from edge.reading_room import open_pipeline
 from edge.stages import Take, Taken
 from edge.state import open_state
 from edge.upkeep import Upkeep
-from edge.values import Report, Sighting
+from edge.values import Report, Sighting, Warn
 
 PATIENCE_S = 60
 
@@ -283,6 +285,48 @@ def test_earlier_cases_can_be_neighbours(config: Config, incoming: Path) -> None
     (report,) = run_once(including, incoming)
     assert report.neighbours[0].case_id == earlier.case_id
     assert report.neighbours[0].label is None
+    assert Warn.NEIGHBOURS_PENDING not in report.warnings
+
+
+@pytest.mark.parametrize("harm", ["removed", "damaged"])
+def test_an_index_that_cannot_be_used_is_built_anew(config: Config, incoming: Path, harm: str) -> None:
+    including = Config(**{**vars(config), "include_earlier_cases": True})
+    phantom(incoming / "1.dcm", seed=1)
+    (earlier,) = run_once(including, incoming)
+    (index,) = Path(config.state, "index").glob("*.usearch")
+    if harm == "removed":
+        index.unlink()
+    else:
+        index.write_bytes(index.read_bytes()[:-1])
+    phantom(incoming / "2.dcm", seed=1, label="other")
+    (report,) = run_once(including, incoming)
+    assert report.neighbours[0].case_id == earlier.case_id
+    assert load(index, earlier.bundle_id) is not None
+
+
+class NeverWhole:
+    """Earlier cases of which some are always still to be read."""
+
+    pending = True
+
+    def __len__(self) -> int:
+        return 0
+
+    def catch_up(self) -> None:
+        pass
+
+    def nearest(self, embedding: object, k: int, *, without: object) -> list[Any]:
+        return []
+
+
+def test_neighbours_that_may_lack_some_are_told_as_pending(bundle: Path, tmp_path: Path) -> None:
+    with open_pipeline(Config(bundle=str(bundle))) as pipeline:
+        path = phantom(tmp_path / "1.dcm")
+        assert Warn.NEIGHBOURS_PENDING not in pipeline.report(path).warnings
+        pipeline.similar.earlier = NeverWhole()
+        report = pipeline.report(path)
+        assert Warn.NEIGHBOURS_PENDING in report.warnings
+        assert len(report.neighbours) == 4
 
 
 def test_a_missing_folder_is_a_usage_error(config: Config, tmp_path: Path) -> None:

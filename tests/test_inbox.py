@@ -498,3 +498,18 @@ def test_taken_back_files_that_fill_the_window_are_not_lost(tmp_path: Path) -> N
             inbox.look_again(sighting, after_s=0.5)
     assert len(twice) == count
     assert set(twice.values()) == {2}
+
+
+@pytest.mark.parametrize("mtime_s", [0, 2**33], ids=["1970", "2242"])
+def test_whatever_the_clock_says_a_file_that_stands_still_comes(scanner: Watcher, tmp_path: Path, mtime_s: int) -> None:
+    """Looks are compared with each other, never with the clock."""
+    with (tmp_path / "file").open("wb") as opened:
+        opened.write(b"x")
+        opened.flush()
+        os.utime(tmp_path / "file", (mtime_s, mtime_s))
+        assert scanner.next().name == "file"
+
+
+def test_a_file_dated_back_is_another_look(scanner: Watcher, tmp_path: Path) -> None:
+    os.utime(tmp_path / "first", (1, 1))
+    assert scanner.next().name == "first"

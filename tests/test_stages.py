@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from edge.inbox import Inbox
 from edge.metrics import Metrics
 from edge.outputs.report_json import encode
 from edge.pipeline import Pipeline
-from edge.similarity import EarlierCase, SimilarCases
+from edge.similarity import SimilarCases
 from edge.snapshot import snapshot
 from edge.stages import Take, Taken, Write
 from edge.store import Ledger
@@ -51,7 +50,6 @@ def writing(
     finished: Callable[[Report], None] = lambda report: None,
     put_away: Callable[[], None] = lambda: None,
     in_flight: set[str] | None = None,
-    recorded: "SimpleQueue[EarlierCase] | None" = None,
 ) -> Write:
     return Write(
         pipeline,
@@ -61,7 +59,6 @@ def writing(
         Metrics(),
         lambda sighting, report: finished(report),
         in_flight=set() if in_flight is None else in_flight,
-        recorded=recorded,
     )
 
 
@@ -71,16 +68,14 @@ def test_twins_that_were_scored_side_by_side_still_give_one_score(
 ) -> None:
     """Score saw neither in the ledger; Write is the last to look, and keeps the second out of the index too."""
     finished: list[Report] = []
-    recorded: SimpleQueue[EarlierCase] = SimpleQueue()
-    write = writing(pipeline, ledger, tmp_path, finished=finished.append, recorded=recorded)
+    write = writing(pipeline, ledger, tmp_path, finished=finished.append)
     for number, shown in ((1, "one"), (2, pixels)):
         report = scored(number, instance="i", pixels=shown)
         write(Taken(seen(tmp_path, f"{number}.dcm"), 0.0, report=report))
     assert [report.reason for report in finished] == [None, reason]
     written = [json.loads(path.read_bytes()) for path in sorted((tmp_path / "results").iterdir())]
     assert sorted(result["score"] is None for result in written) == [False, True]
-    assert recorded.get_nowait().case_id == finished[0].case_id
-    assert recorded.empty()
+    assert [case.case_id for case in ledger.earlier_cases(BUNDLE)] == [finished[0].case_id]
 
 
 @pytest.mark.parametrize(("pixels", "reason"), [("one", "duplicate"), ("two", "conflict")])
