@@ -22,7 +22,7 @@ from edge.bundle import Bundle, open_bundle
 from edge.case_index import EarlierCases
 from edge.config import Config
 from edge.engine_room import EngineRoom, GpuRoute
-from edge.errors import StateError, Stopped, UsageError
+from edge.errors import DiskFailed, StateError, Stopped, UsageError
 from edge.http import Health, open_server
 from edge.intake import Intake
 from edge.metrics import Metrics
@@ -158,6 +158,8 @@ class Daemon:
             # The result is safe already: an input that will not move stays, and the next start tries again.
             try:
                 dispose(sighting, case, state, after=config.after)
+            except DiskFailed:
+                raise
             except StateError as fault:
                 self._logger.warning(str(fault))
 

@@ -4,6 +4,7 @@ EdgeError
 ├── UsageError            the command or the configuration is wrong             exit 2
 ├── BundleError           a model bundle cannot be trusted or opened            exit 2
 ├── StateError            the state folder, the ledger or the disk failed       exit 1
+│   ├── DiskFailed          a sync failed: what was written may be gone, and no second sync would tell
 │   └── IndexDamaged        the file of an index cannot be used; the ledger has all of it
 ├── Unopenable            a file is there and cannot be opened                   looked at again
 ├── Stopped               told to stop before a single run was done                exit 1
@@ -44,6 +45,10 @@ class BundleError(EdgeError):
 
 class StateError(EdgeError):
     """The state folder cannot be used: locked, full, or damaged."""
+
+
+class DiskFailed(StateError):
+    """A sync failed. The pages may be gone and a second sync would succeed: the process must end and start anew."""
 
 
 class Unopenable(EdgeError):

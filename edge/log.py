@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+from typing import TextIO
 
 FIELDS = "fields"
 RADIOGRAPH = "radiograph"  # the event of a result
@@ -12,12 +13,17 @@ RADIOGRAPH = "radiograph"  # the event of a result
 def make_logger(*, terminal: bool) -> logging.Logger:
     """A logger of its own, to be handed in; `logger.info("scored", extra={"fields": {...}})`."""
     logger = logging.Logger("edge-cxr", logging.INFO)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(_Terminal() if terminal else _Json())
     if terminal:  # there the command prints each report itself
         handler.addFilter(lambda record: record.getMessage() != RADIOGRAPH)
     logger.addHandler(handler)
     return logger
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """A line that cannot be written, as on a full disk, is lost: there is nowhere left to say so."""
 
 
 class _Json(logging.Formatter):

@@ -70,6 +70,10 @@ def open_state(root: Path) -> StateFolder:
         if foreign and not key.exists():
             raise StateError(f"{root} holds other files than the box's own; choose an empty folder with --state")
         root.chmod(0o700)
+        # A crash may have come between a folder's making and its sync: what is found is synced, not only what is made.
+        for folder in (*root.resolve().parents, root, *root.glob("results")):
+            with contextlib.suppress(PermissionError):
+                sync_folder(folder)
         return StateFolder(root.resolve(), _site_key(key))
     except OSError as fault:
         raise StateError(
@@ -93,6 +97,8 @@ def lock_state(state: StateFolder) -> int:
         raise StateError(
             f"another edge-cxr watches with state folder {state.root}; stop it, or choose another with --state"
         ) from None
+    for unfinished in state.root.glob(f"{_FRESH_KEY}*"):  # of a start that was killed; no other can be under way now
+        unfinished.unlink(missing_ok=True)
     return descriptor
 
 

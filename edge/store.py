@@ -19,7 +19,8 @@ from typing import Any, Self
 import apsw
 import numpy as np
 
-from edge.errors import StateError
+from edge.errors import DiskFailed, StateError
+from edge.outputs.durable import sync_folder
 from edge.schema import check_version, migrate
 from edge.similarity import Extent, NumberedCase
 from edge.values import FinishedCase, Report, Sighting
@@ -144,6 +145,7 @@ class Ledger(LedgerReader):
     def __init__(self, path: Path, *, site_key: bytes) -> None:
         self._site_key = site_key
         self._data_version = 0
+        self._disk_failed = False
         super().__init__(path)
 
     def record(self, report: Report, document: str, sighting: Sighting | None) -> None:
@@ -214,6 +216,7 @@ class Ledger(LedgerReader):
     def _prepare(self) -> None:
         self._write_safely()
         migrate(self._connection)
+        sync_folder(self._path.parent)  # SQLite passes over a failed sync of its folder
         self._data_version = self._connection.pragma("data_version")
         super()._prepare()
 
@@ -222,6 +225,10 @@ class Ledger(LedgerReader):
         self._connection.pragma("journal_mode", "wal")
         self._connection.pragma("synchronous", "full")
         self._connection.pragma("secure_delete", True)  # what is forgotten leaves no bytes behind
+
+    def _check_disk(self) -> None:
+        if self._disk_failed:
+            raise DiskFailed(f"the ledger {self._path} failed before (IOError); check the disk and start again")
 
     def _remember(self, connection: apsw.Connection, sighting: Sighting, sha256: str) -> None:
         connection.execute(
@@ -236,10 +243,16 @@ class Ledger(LedgerReader):
     def _transaction(self) -> Iterator[apsw.Connection]:
         try:
             with self._lock:
+                self._check_disk()
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection
                     self._connection.execute("COMMIT")
+                except apsw.IOError:
+                    # What a failed fsync was to keep may be gone; another one would succeed and prove nothing.
+                    self._disk_failed = True
+                    self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                    raise
                 finally:
                     if self._connection.in_transaction:  # SQLite has rolled back by itself when the disk is full
                         self._connection.execute("ROLLBACK")

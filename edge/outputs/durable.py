@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from edge.errors import StateError
+from edge.errors import DiskFailed, StateError
 
 TEMPORARY_SUFFIX = ".part"
 
@@ -21,7 +21,7 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         with os.fdopen(_create(temporary, mode), "wb") as opened:
             opened.write(content)
             opened.flush()
-            os.fsync(opened.fileno())
+            _sync(opened.fileno(), path.parent)
         temporary.rename(path)
         sync_folder(path.parent)
     except OSError as fault:
@@ -71,7 +71,7 @@ def _appear(source: Path, target: Path) -> None:
             return
         shutil.copyfile(source, temporary, follow_symlinks=False)
         with temporary.open("rb") as opened:
-            os.fsync(opened.fileno())
+            _sync(opened.fileno(), target.parent)
     temporary.rename(target)
     temporary.unlink(missing_ok=True)  # to rename one name of a file to another of it does nothing
 
@@ -86,12 +86,24 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames and removals in a folder survive a power cut."""
+    """Make renames and removals in a folder survive a power cut, as far as its filesystem can.
+
+    Raises OSError when it cannot be opened, DiskFailed when the sync fails.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        _sync(descriptor, folder)
     finally:
         os.close(descriptor)
+
+
+def _sync(descriptor: int, folder: Path) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as fault:
+        if fault.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # some shares sync no folders
+            return
+        raise DiskFailed(f"syncing in {folder} failed ({fault.strerror}); check the disk and start again") from None
 
 
 def disk_error(folder: Path, fault: OSError) -> StateError:
