@@ -3,15 +3,18 @@
 Radiographs in archive and quarantine are not part of it: they are plain files, which other programs copy better.
 """
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import UsageError
 from edge.ledger_copy import check_copy, copy_ledger, documents, replacing
-from edge.outputs.durable import make_folder, write_durably
-from edge.state import LEDGER, SITE_KEY, StateFolder, lock_state, open_state
+from edge.outputs.durable import disk_error, make_folder, sync_folder, write_durably
+from edge.state import LEDGER, RESULTS, SITE_KEY, SITE_KEY_BYTES, StateFolder, check_owner, lock_state, open_state
 
 
 @dataclass(frozen=True)
@@ -34,57 +37,92 @@ class Restored:
 def backup(state: StateFolder, folder: Path) -> BackedUp:
     """Copy ledger and site key into a folder (0700); an earlier backup of this box there is replaced.
 
-    Raises UsageError when the folder is not for a backup of this box, StateError when the ledger or the disk fails.
+    Raises UsageError when the folder is not for a backup of this box, or another backup into it is running;
+    StateError when the ledger or the disk fails.
     """
     if folder.resolve().is_relative_to(state.root):
         raise UsageError(f"{folder} lies in the state folder {state.root}; name a folder on another disk")
-    if _others(folder, {LEDGER, SITE_KEY}):
-        raise UsageError(f"{folder} holds other files than a backup; name an empty folder")
-    key = folder / SITE_KEY
-    if key.exists() and key.read_bytes() != state.site_key:
-        raise UsageError(f"{folder} holds the backup of another box; name another folder")
-    make_folder(folder)
-    folder.chmod(0o700)
-    write_durably(key, state.site_key)  # first: a ledger without it is worth nothing
-    reports = copy_ledger(state.ledger, folder / LEDGER)
-    return BackedUp(str(folder), reports, (folder / LEDGER).stat().st_size)
+    with _held(folder):
+        if _others(folder, {LEDGER, SITE_KEY}):
+            raise UsageError(f"{folder} holds other files than a backup; name an empty folder")
+        key = folder / SITE_KEY
+        if key.exists() and key.read_bytes() != state.site_key:
+            raise UsageError(f"{folder} holds the backup of another box; name another folder")
+        folder.chmod(0o700)
+        write_durably(key, state.site_key)  # first: a ledger without it is worth nothing
+        reports = copy_ledger(state.ledger, folder / LEDGER)
+        return BackedUp(str(folder), reports, (folder / LEDGER).stat().st_size)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Make the folder of a backup, and let no other backup in: two at once would write into one file."""
+    try:
+        make_folder(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as fault:
+        raise disk_error(folder, fault) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another backup into {folder} is running; wait for it") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def restore(folder: Path, root: Path) -> Restored:
     """Make a state folder of a backup: key, result files, and the ledger last, so that it means complete.
 
-    Cut short at any point, the same call finishes it. Raises UsageError when the folder is no backup, or the state
-    folder is in use or another box's; StateError when the backup is damaged or the disk fails.
+    Cut short at any point, the same call finishes it, and until then no daemon starts on it. Raises UsageError when the
+    folder is no backup, or the state folder is in use, another box's or another user's; StateError when the backup is
+    damaged or the disk fails.
     """
     for name in (LEDGER, SITE_KEY):
         if not (folder / name).is_file():
             raise UsageError(f"{folder} is no backup: {name} is missing; name a folder that edge-cxr backup wrote")
     if any(root.glob(f"{LEDGER}*")):  # a log that was left behind would be applied to another ledger
         raise UsageError(f"state folder {root} has a ledger already, or its log; name a new folder with --state")
-    state = open_state(root)
+    key = (folder / SITE_KEY).read_bytes()
+    if len(key) != SITE_KEY_BYTES:
+        raise UsageError(f"{folder / SITE_KEY} is damaged ({len(key)} bytes); use an earlier backup")
+    if root.exists():
+        check_owner(root, root)
+    state = open_state(root, restoring=True)
     lock = lock_state(state)
     try:
-        _take_key((folder / SITE_KEY).read_bytes(), state)
+        _take_key(key, state)
         with replacing(state.ledger) as fresh:
             shutil.copyfile(folder / LEDGER, fresh)
             check_copy(fresh)
-            results = 0
-            for bundle_id, case_id, report in documents(fresh):
-                _write_visible(state.results(bundle_id) / f"{case_id}.json", report.encode())
-                results += 1
-            os.sync()  # once for all of them: each by itself would take hours
+            return Restored(str(state.root), _write_results(fresh, state))
     finally:
         os.close(lock)
-    return Restored(str(state.root), results)
 
 
 def _take_key(key: bytes, state: StateFolder) -> None:
     """A key of its own that has not been used for anything gives way."""
-    if key == state.site_key:
-        return
-    if _others(state.root, {SITE_KEY, "lock"}):
+    results, given = state.root / RESULTS, key != state.site_key
+    empty = {RESULTS} if results.is_dir() and not any(results.iterdir()) else set()
+    if given and _others(state.root, {SITE_KEY, "lock"} | empty):
         raise UsageError(f"state folder {state.root} is another box's; name a new folder with --state")
-    write_durably(state.root / SITE_KEY, key)
+    make_folder(results)  # before all else: by it and no ledger, `open_state` knows a restore that was cut short
+    if given:
+        write_durably(state.root / SITE_KEY, key)
+
+
+def _write_results(ledger: Path, state: StateFolder) -> int:
+    """Every report of the ledger as its file, safe from a power cut when it returns. Returns how many."""
+    folders, results = set(), 0
+    for bundle_id, case_id, report in documents(ledger):
+        folder = state.results(bundle_id)
+        _write_visible(folder / f"{case_id}.json", report.encode())
+        folders.add(folder)
+        results += 1
+    for folder in folders:
+        sync_folder(folder)
+    return results
 
 
 def _others(folder: Path, names: set[str]) -> bool:
@@ -95,10 +133,12 @@ def _others(folder: Path, names: set[str]) -> bool:
 
 
 def _write_visible(path: Path, content: bytes) -> None:
-    """Complete the moment it is visible, and not yet safe from a power cut."""
+    """Complete the moment it is visible; its name is not yet safe from a power cut: one sync keeps a folder's all."""
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.part")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as opened:
         opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())
     temporary.rename(path)

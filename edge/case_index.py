@@ -93,8 +93,8 @@ class EarlierCases:
         """
         if self._pending:
             return
-        extent = self._ledger.extent()
         with self._growing:
+            extent = self._ledger.extent()
             if self._worn or extent.forgotten != self._forgotten:
                 self._start_over(extent)
             if extent.last_number - self._last_number > PAGE:
@@ -107,8 +107,8 @@ class EarlierCases:
     ) -> None:
         """Take in all that the ledger has, however much, until it is whole or `stop` is set. Others may search."""
         while not stop.is_set():
-            extent = self._ledger.extent()
             with self._growing:
+                extent = self._ledger.extent()
                 if extent.forgotten != self._forgotten:
                     self._start_over(extent)
                 if self._last_number >= extent.last_number:
@@ -132,12 +132,17 @@ class EarlierCases:
             index_file.save(index_file.path_of(self._folder, self._bundle_id), stamp, payload)
             return True
 
-    def keep(self, stop: threading.Event, *, warn: Callable[[str], None]) -> None:
+    def keep(self, stop: threading.Event, *, warn: Callable[[str], None], catch_up_each_s: float = 60.0) -> None:
         """Work of a thread beside the daemon's stages, until `stop`: complete the index when it is pending, save it.
 
-        A file that cannot be written is no reason to stop: the ledger has it all.
+        Catches up by itself too: what was forgotten leaves the memory though nobody searches. A file that cannot be
+        written is no reason to stop: the ledger has it all.
         """
+        caught_up_s = time.monotonic()
         while not stop.is_set():
+            if time.monotonic() - caught_up_s >= catch_up_each_s:
+                self.catch_up()
+                caught_up_s = time.monotonic()
             if self._pending:
                 self.complete(stop)
             if self._unsaved >= max(_SAVE_EACH, len(self) // 50):
@@ -149,8 +154,10 @@ class EarlierCases:
 
     def _save_or_warn(self, warn: Callable[[str], None]) -> None:
         try:
-            self.save()
-        except StateError as fault:  # tried again when as many more were added
+            if not self.save():
+                self.catch_up()
+        except StateError as fault:
+            self._unsaved = 0  # tried again when as many more were added
             warn(str(fault))
 
     def _candidates(self, embedding: NDArray[np.float32], wanted: int) -> list[int]:

@@ -72,7 +72,8 @@ _RETENTION = (
     "archive_max_bytes",
     "quarantine_max_bytes",
 )
-_NOT_NEGATIVE = ("neighbours", "reserve_percent", "reserve_bytes", *_RETENTION)
+_PERCENT = ("reserve_percent",)
+_NOT_NEGATIVE = ("neighbours", "reserve_bytes", *_RETENTION)
 
 
 def resolve(options: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Origins:
@@ -154,6 +155,8 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     if kind is float and not math.isfinite(value):
         unit = "days" if key.endswith("_days") else "seconds"
         raise UsageError(f"{key} ({origin}) is {value}; it must be a number of {unit}")
+    if key in _PERCENT and not 0 <= value <= 100:
+        raise UsageError(f"{key} ({origin}) is {value}; it must lie between 0 and 100")
     if (key in _POSITIVE and value <= 0) or (key in _NOT_NEGATIVE and value < 0):
         raise UsageError(f"{key} ({origin}) is {value}; it must be greater")
     return value

@@ -13,6 +13,7 @@ import queue
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from edge.outputs.disposal import dispose
 from edge.pipeline import Pipeline
 from edge.retention import retain_regularly
 from edge.similarity import SimilarCases
-from edge.stages import Score, Take, Taken, Write, log_report
+from edge.stages import PERHAPS_UNFINISHED, Score, Take, Taken, Write, log_report
 from edge.state import StateFolder, lock_state, open_state
 from edge.store import Ledger, LedgerReader
 from edge.values import FinishedCase, Report, Sighting
@@ -155,6 +156,8 @@ class Daemon:
         unfinished_after_s = 0.0 if self._once else config.unfinished_after_s
 
         def put_away(sighting: Sighting, case: FinishedCase) -> None:
+            if self._once and case.reason in PERHAPS_UNFINISHED and _is_young(sighting, config.unfinished_after_s):
+                return  # its writer may go on: it has its result, and goes in a later run
             # The result is safe already: an input that will not move stays, and the next start tries again.
             try:
                 dispose(sighting, case, state, after=config.after)
@@ -168,6 +171,7 @@ class Daemon:
             pipeline,
             ledger,
             intake.inbox,
+            state,
             put_away,
             self._logger,
             in_flight=in_flight,
@@ -175,8 +179,7 @@ class Daemon:
             stays=config.after == "keep",
         )
         score = Score(pipeline, ledger)
-        results = state.results(pipeline.bundle.id)
-        write = Write(pipeline, ledger, results, put_away, self._metrics, self._finished, in_flight=in_flight)
+        write = Write(pipeline, ledger, state, put_away, self._metrics, self._finished, in_flight=in_flight)
         to_score: queue.Queue[Taken | None] = queue.Queue(config.queue_size)
         to_write: queue.Queue[Taken | None] = queue.Queue(config.queue_size)
         self._metrics.queue_depth.labels("score").set_function(to_score.qsize)
@@ -289,9 +292,23 @@ class Daemon:
                 signal.signal(number, handler)
 
 
+def _is_young(sighting: Sighting, limit_s: float) -> bool:
+    """By the clock: what is dated ahead of it is not young."""
+    return 0 <= time.time() - sighting.mtime_ns / 1e9 < limit_s
+
+
 def _check_folders(state: Path, incoming: Path) -> None:
     """Before anything is made. The box must not take its own ledger and results for radiographs. Raises UsageError."""
-    if not incoming.is_dir():
+    try:
+        there = incoming.is_dir()
+    except OSError as fault:
+        raise UsageError(
+            f"incoming folder {incoming} cannot be reached ({fault.strerror}); let the box read it"
+        ) from None
+    if not there:
         raise UsageError(f"incoming folder {incoming} does not exist; create it or name another")
-    if state.resolve().is_relative_to(incoming.resolve()):
+    inner, outer = state.resolve(), incoming.resolve()
+    if inner.is_relative_to(outer):
         raise UsageError(f"state folder {state} lies inside the incoming folder {incoming}; choose another --state")
+    if outer.is_relative_to(inner):
+        raise UsageError(f"incoming folder {incoming} lies inside the state folder {state}; name another")

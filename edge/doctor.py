@@ -46,6 +46,8 @@ def _run(name: str, check: Callable[[], str]) -> Check:
         return Check(name, True, check())
     except EdgeError as fault:
         return Check(name, False, str(fault))
+    except OSError as fault:
+        return Check(name, False, f"{fault.strerror}; run it as the user of the service")
 
 
 def _sqlite() -> str:

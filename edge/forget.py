@@ -2,23 +2,21 @@
 
 What is left are keyed hashes, so that a file which still lies in the incoming folder is not taken again. Reports of
 others come first, then the ledger's commit, then the case's own files, then the old bytes in the ledger's log: cut
-short at any point, the same call finishes it.
+short at any point, the same call finishes it. A daemon beside it is kept from the files only while they change.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 from edge import index_file
 from edge.case_files import REASON_SUFFIX, files_of, remove_durably
 from edge.errors import UsageError
+from edge.mentions import reason_without, result_without
 from edge.outputs.durable import write_durably
-from edge.state import StateFolder
-from edge.upkeep import Document, Upkeep, checked_case_id
-
-_GONE = "a case that was forgotten"
+from edge.state import StateFolder, files_held
+from edge.upkeep import Document, Mentions, Upkeep, checked_case_id
 
 
 @dataclass(frozen=True)
@@ -37,16 +35,19 @@ def forget(case_ids: Sequence[str], state: StateFolder, ledger: Upkeep) -> list[
     program reads the ledger for so long that its log cannot be emptied.
     """
     case_ids = known_cases(case_ids, ledger)
-    mentions = {
-        case_id: ledger.forget(case_id, partial(without_case, case_id), partial(_rewrite_files, case_id, state))
-        for case_id in case_ids
-    }
-    files = _remove_files(case_ids, state)
+    found = [ledger.mentions(case_id) for case_id in case_ids]
+    for mentions in found:
+        for mention in mentions.found:
+            with files_held(state, often=True):
+                _rewrite_files(mentions.case_id, state, mention.document)
+    with files_held(state):  # nobody may put a file away between the commit and the removal
+        named = {mentions.case_id: _commit(mentions, state, ledger) for mentions in found}
+        files = _remove_files(case_ids, state)
     if state.index.is_dir():
         with index_file.locked(state.index):
             index_file.remove_all(state.index)
     ledger.clear_log()
-    return [Forgotten(case_id, files[case_id], mentions[case_id]) for case_id in case_ids]
+    return [Forgotten(case_id, files[case_id], named[case_id]) for case_id in case_ids]
 
 
 def known_cases(case_ids: Sequence[str], ledger: Upkeep) -> list[str]:
@@ -57,29 +58,32 @@ def known_cases(case_ids: Sequence[str], ledger: Upkeep) -> list[str]:
     return list(dict.fromkeys(case_ids))
 
 
-def without_case(case_id: str, report: str) -> str:
-    """A report that names a case, as neighbour or in its detail, without it. All else stays word for word."""
-    told = json.loads(report)
-    told["neighbours"] = [near for near in told["neighbours"] if near["case_id"] != case_id]
-    return json.dumps(_blank_detail(told, case_id), indent=1) + "\n"
-
-
-def _blank_detail(told: dict[str, Any], case_id: str) -> dict[str, Any]:
-    if told["detail"] is not None:
-        told["detail"] = told["detail"].replace(f"case {case_id}", _GONE).replace(case_id, "forgotten")
-    return told
+def _commit(found: Mentions, state: StateFolder, ledger: Upkeep) -> int:
+    rewrite = partial(_rewrite_files, found.case_id, state)
+    return ledger.forget(found, partial(result_without, found.case_id), rewrite)
 
 
 def _rewrite_files(case_id: str, state: StateFolder, other: Document) -> None:
     """The files of another case give the name up before the ledger does: a crash in between is seen by the ledger."""
     result = state.results(other.bundle_id) / f"{other.case_id}.json"
+    _rewrite(result, partial(result_without, case_id), case_id, other)
     reason = state.quarantine / f"{other.case_id}{REASON_SUFFIX}"
-    for path in (result, reason):
-        # What lies there may be newer than the ledger's, and no longer name the case.
-        text = path.read_text() if path.is_file() else ""
-        if case_id in text:
-            blank = json.dumps(_blank_detail(json.loads(text), case_id)) + "\n"
-            write_durably(path, (without_case(case_id, text) if path == result else blank).encode())
+    _rewrite(reason, partial(reason_without, case_id), case_id, other)
+
+
+def _rewrite(path: Path, blank: Callable[[str], str], case_id: str, other: Document) -> None:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    # What lies there may be newer than the ledger's, and no longer name the case.
+    if case_id.encode() not in content:
+        return
+    try:
+        text = blank(content.decode())
+    except (AttributeError, LookupError, TypeError, ValueError):  # damaged: the ledger knows what it said
+        text = blank(other.text)
+    write_durably(path, text.encode())
 
 
 def _remove_files(case_ids: Sequence[str], state: StateFolder) -> dict[str, int]:

@@ -6,6 +6,7 @@ share, scans are all there is and come more often. Memory is bounded: what the w
 """
 
 import contextlib
+import os
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -55,6 +56,7 @@ class Inbox:
     """Complete files under a folder, oldest first. One thread iterates.
 
     known: says which sightings have a result. changed: says whether `known` may answer otherwise than before.
+    appeared: called before the first scan, and whenever another folder lies in the root's place, as after a mount.
     further: another folder to take files from, which need not be there. watching: "events" asks for inotify, "polling"
     does without, "auto" goes by the filesystem of each folder.
     """
@@ -66,13 +68,16 @@ class Inbox:
         *,
         further: Iterable[Path] = (),
         changed: Callable[[], bool] = lambda: False,
+        appeared: Callable[[], None] = lambda: None,
         warn: Callable[[str], None] = lambda text: None,
         pace: Pace = _PACE,
         watching: str = "auto",
         newest_first: bool = False,
     ) -> None:
         self._folders = Folders(root.resolve(), *further, warn=warn)
-        self._known, self._changed, self._warn, self._pace, self._watching = known, changed, warn, pace, watching
+        self._known, self._changed, self._appeared, self._warn = known, changed, appeared, warn
+        self._pace, self._watching = pace, watching
+        self._identity: tuple[int, int] | None = None  # of the root: device and inode
         self._still_s = pace.still_s
         self._window = Window(newest_first=newest_first)
         self._handed_out = KnownLooks()  # or known from before
@@ -124,10 +129,14 @@ class Inbox:
                     yield sighting
 
     def look_again(self, sighting: Sighting, *, after_s: float) -> None:
-        """Take a sighting back: hand it out again once it has changed, or has stood still for `after_s` more."""
+        """Take a sighting back: hand it out again once it has changed, or has stood still for `after_s` more.
+
+        With 0 it comes again at the next look, and does not count as deferred.
+        """
         print_, complete_s = fingerprint_of(sighting), time.monotonic() + after_s
         self._handed_out.discard(print_)
-        self._deferred[print_] = complete_s
+        if after_s > 0:
+            self._deferred[print_] = complete_s
         self._window.put(Candidate(sighting, complete_s))
 
     def was_deferred(self, sighting: Sighting) -> bool:
@@ -138,15 +147,20 @@ class Inbox:
         if self._watching == "polling":
             return None
         try:
-            return opened.enter_context(Notifications())
+            return opened.enter_context(Notifications(warn=self._warn))
         except OSError as fault:
             self._warn(f"the kernel gives no inotify ({fault.strerror}); the folder is polled. "
                        "Raise fs.inotify.max_user_instances")  # fmt: skip
             return None
 
     def _hand_out(self, sighting: Sighting) -> bool:
-        """False when the file has changed since it was found complete: it is looked at anew."""
+        """False when the file has changed since it was found complete: it is looked at anew.
+
+        And when a link has taken the place of a folder above it: it leads to a file that nobody has sent.
+        """
         now = look(sighting.path)
+        if os.path.realpath(sighting.path.parent) != str(sighting.path.parent):
+            return False
         if now == sighting:
             self._handed_out.add(fingerprint_of(sighting))
             return True
@@ -180,18 +194,21 @@ class Inbox:
             self._hear(notifications.read(wait_s=rest_s), notifications)
 
     def _hear(self, changes: Changes, notifications: Notifications) -> None:
-        for path in changes.closed:
-            sighting = None if is_temporary(path.name) else look(path)
-            # What was taken back and has not changed since waits its time, whoever closes it.
-            if sighting is None or self.was_deferred(sighting) or fingerprint_of(sighting) in self._handed_out:
-                continue
-            if not self._known(sighting):
-                self._window.put(Candidate(sighting, time.monotonic(), complete=True))
+        for path in changes.closed:  # even if it looks as before: a coarse clock does not show every rewriting
+            self._complete(path, lambda sighting: False)
+        for path in changes.moved:
+            self._complete(path, lambda sighting: fingerprint_of(sighting) in self._handed_out or self._known(sighting))
         for folder in changes.folders:
             if not is_temporary(folder.name):
                 self._find(self._folders.below(folder, self._follows(notifications)))
         if changes.lost:
             self._next_scan_s = 0.0
+
+    def _complete(self, path: Path, needless: Callable[[Sighting], bool]) -> None:
+        sighting = None if is_temporary(path.name) else look(path)
+        # What was taken back and has not changed since waits its time, whoever closes it.
+        if sighting is not None and not self.was_deferred(sighting) and not needless(sighting):
+            self._window.put(Candidate(sighting, time.monotonic(), complete=True))
 
     def _look(self) -> None:
         """Those that have looked the same for long enough are complete; the others wait for the next look."""
@@ -226,12 +243,20 @@ class Inbox:
 
     def _scan(self, notifications: Notifications | None) -> None:
         """Find all that is new, and forget what is gone. Raises Unopenable when the folder cannot be read."""
+        self._greet()
         self._window.overflowed = self._polls = False
         present = self._find(self._folders.all(self._follows(notifications)))
         self._handed_out.keep_only(present)
         if self._deferred:
             here = set(present.tolist())
             self._deferred = {print_: until_s for print_, until_s in self._deferred.items() if print_ in here}
+
+    def _greet(self) -> None:
+        with contextlib.suppress(OSError):  # the scan itself will say why
+            seen = self._folders.root.stat()
+            if self._identity != (seen.st_dev, seen.st_ino):
+                self._identity = (seen.st_dev, seen.st_ino)
+                self._appeared()
 
     def _find(self, batches: Iterable[Batch]) -> NDArray[np.uint64]:
         """Put what is new into the window; the fingerprints of all that is there."""

@@ -18,9 +18,8 @@ from edge import index_file, options
 from edge.bundle import PACKAGED_IDS, Bundle, open_bundle
 from edge.case_index import EarlierCases
 from edge.config import Config, resolve
-from edge.errors import UsageError
 from edge.index_check import IndexCheck, check_index
-from edge.state import LEDGER
+from edge.state import existing_ledger, existing_state
 from edge.store import LedgerReader
 
 
@@ -45,8 +44,9 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 def verify(as_json: bool, config: Path | None, **given: Any) -> None:
     """Compare the index file with the ledger, number by number; exit 1 when it should be built anew."""
     settings = resolve(given, os.environ, config).config
-    with _ledger(settings) as ledger, _bar("verify") as bar:
-        check = check_index(_folder(settings), ledger, _bundle(settings).id, on_page=bar)
+    path = existing_ledger(Path(settings.state))
+    with LedgerReader(path) as ledger, _bar("verify") as bar:
+        check = check_index(path.parent / index_file.FOLDER, ledger, _bundle(settings).id, on_page=bar)
     faults = check.faults
     if as_json:
         click.echo(json.dumps({**asdict(check), "digest_ok": True, "agrees": not faults, "faults": faults}))
@@ -65,31 +65,20 @@ def verify(as_json: bool, config: Path | None, **given: Any) -> None:
 def rebuild(as_json: bool, config: Path | None, **given: Any) -> None:
     """Build the index anew from the embeddings in the ledger. A daemon that runs uses it from its next start."""
     settings = resolve(given, os.environ, config).config
-    bundle = _bundle(settings)
-    with _ledger(settings) as ledger, _bar("rebuild") as bar:
+    bundle, state = _bundle(settings), existing_state(Path(settings.state))
+    with LedgerReader(state.ledger) as ledger, _bar("rebuild") as bar:
         size = bundle.reference().embeddings.shape[1]
-        earlier = EarlierCases(_folder(settings), ledger, bundle.id, size=size)
+        earlier = EarlierCases(state.index, ledger, bundle.id, size=size)
         earlier.complete(threading.Event(), on_page=bar)
         while not earlier.save():  # a case was forgotten meanwhile: once more, without it
             earlier.complete(threading.Event(), on_page=bar)
-    path = index_file.path_of(_folder(settings), bundle.id)
+    path = index_file.path_of(state.index, bundle.id)
     told = {"file": path.name, "bundle_id": bundle.id, "cases": len(earlier), "bytes": path.stat().st_size}
     click.echo(json.dumps(told) if as_json else "{file}: {cases} cases, {bytes} bytes".format(**told))
 
 
-def _folder(settings: Config) -> Path:
-    return Path(settings.state, index_file.FOLDER)
-
-
 def _bundle(settings: Config) -> Bundle:
     return open_bundle(settings.bundle, trusted_keys=settings.trusted_keys)
-
-
-def _ledger(settings: Config) -> LedgerReader:
-    path = Path(settings.state, LEDGER)
-    if not path.is_file():
-        raise UsageError(f"state folder {settings.state} holds no ledger; check --state")
-    return LedgerReader(path)
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ def save(path: Path, stamp: Stamp, payload: bytes | bytearray) -> None:
     digest = hashlib.sha256(header)
     digest.update(payload)
     try:
-        write_durably(path, b"".join((_FORMAT, b" ", digest.hexdigest().encode(), b"\n", header, payload)))
+        write_durably(path, (b"%s %s\n" % (_FORMAT, digest.hexdigest().encode()), header, payload))
     except StateError:
         with contextlib.suppress(OSError):  # half a file must not fill the disk
             path.with_name(f".{path.name}{TEMPORARY_SUFFIX}").unlink(missing_ok=True)

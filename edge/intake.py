@@ -10,7 +10,7 @@ from edge.disk_space import Reserve
 from edge.errors import StateError, Unopenable
 from edge.inbox import Inbox, Pace, Stop, mode
 from edge.log import FIELDS
-from edge.outputs.disposal import recover_set_aside
+from edge.outputs.disposal import ASIDE, recover_set_aside
 from edge.outputs.durable import make_folder
 from edge.state import StateFolder
 from edge.store import Ledger
@@ -35,6 +35,7 @@ class Intake:
             lambda seen: stays and not seen.path.is_relative_to(state.requeued) and ledger.is_known(seen),
             further=[state.requeued],
             changed=ledger.changed_elsewhere,
+            appeared=self._recover,
             warn=logger.warning,
             pace=Pace(scan_s=config.scan_s, poll_s=config.poll_s),
             watching=config.watching,
@@ -51,9 +52,6 @@ class Intake:
         Raises StateError for a single run when there is none, Unopenable when it cannot read the folder.
         """
         make_folder(self._state.requeued)
-        recovered = recover_set_aside(self._incoming) + recover_set_aside(self._state.requeued)
-        if recovered:
-            self._logger.info("a crash had left inputs set aside", extra={FIELDS: {"files": str(recovered)}})
         self._logger.info("watching", extra={FIELDS: {"incoming": mode(self._incoming, self._watching)}})
         found = self.inbox.settled(stop) if self._once else self.inbox.watch(stop)
         for sighting in found:
@@ -69,6 +67,16 @@ class Intake:
         if self.inbox.restless:
             left = self.inbox.restless
             raise Unopenable(f"{left} file(s) are still being written; run it again when they are complete")
+
+    def _recover(self) -> None:
+        for root in (self._incoming, self._state.requeued):
+            recovered, hidden = recover_set_aside(root)
+            if recovered:
+                self._logger.info("a crash had left inputs set aside", extra={FIELDS: {"files": str(recovered)}})
+            if hidden:
+                self._logger.warning(
+                    f"{hidden} input(s) stay hidden as {ASIDE}* and cannot be renamed; let the box write in the folder"
+                )
 
     def _has_room(self, stop: Stop) -> bool:
         """Waits for room. False when it was stopped meanwhile."""

@@ -17,7 +17,7 @@ from edge import options, retention
 from edge import requeue as requeueing
 from edge.config import Config, resolve
 from edge.errors import UsageError
-from edge.state import LEDGER, StateFolder, open_state
+from edge.state import StateFolder, existing_state
 from edge.upkeep import Upkeep
 
 
@@ -83,7 +83,7 @@ def forget(case_ids: tuple[str, ...], yes: bool, as_json: bool, config: Path | N
 def retain(dry_run: bool, trust_clock: bool, as_json: bool, config: Path | None, state: str | None) -> None:
     """Remove results, archived and quarantined files that are past the limits of the configuration."""
     settings = _settings(config, state)
-    folder = _state(settings)
+    folder = existing_state(Path(settings.state))
     removed = retention.retain(folder, settings, time.time(), trust_clock=trust_clock, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in removed]))
@@ -103,7 +103,7 @@ def retain(dry_run: bool, trust_clock: bool, as_json: bool, config: Path | None,
 @_options
 def backup(folder: Path, as_json: bool, config: Path | None, state: str | None) -> None:
     """Copy ledger and site key into FOLDER while the daemon runs; an earlier backup there is replaced."""
-    made = backups.backup(_state(_settings(config, state)), folder)
+    made = backups.backup(existing_state(Path(_settings(config, state).state)), folder)
     text = f"{made.folder}: {made.reports} report(s), {made.size_bytes} bytes; it is patient data: guard it"
     click.echo(json.dumps(asdict(made)) if as_json else text)
 
@@ -121,20 +121,8 @@ def _settings(config: Path | None, state: str | None) -> Config:
     return resolve({"state": state}, os.environ, config).config
 
 
-def _state(settings: Config) -> StateFolder:
-    """The state folder, which must be there and this user's: files of another user would stop the daemon."""
-    root = Path(settings.state)
-    if not (root / LEDGER).is_file():
-        raise UsageError(f"state folder {root} holds no ledger; check --state")
-    owner = (root / LEDGER).stat().st_uid
-    if owner != os.geteuid():
-        raise UsageError(f"state folder {root} belongs to user {owner}, this is user {os.geteuid()}; run it as that "
-                         "user, as with sudo -u")  # fmt: skip
-    return open_state(root)
-
-
 @contextmanager
 def _opened(settings: Config) -> Iterator[tuple[StateFolder, Upkeep]]:
-    state = _state(settings)
+    state = existing_state(Path(settings.state))
     with Upkeep(state.ledger, site_key=state.site_key) as ledger:
         yield state, ledger

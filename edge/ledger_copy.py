@@ -85,9 +85,15 @@ def check_copy(path: Path) -> int:
 
 
 def documents(path: Path) -> Iterator[tuple[str, str, str]]:
-    """(bundle id, case id, report) of every case in a copy; what was superseded is left out."""
-    with _opened(path, apsw.SQLITE_OPEN_READONLY) as copy:
-        yield from copy.execute("SELECT bundle_id, case_id, report FROM cases")
+    """(bundle id, case id, report) of every case in a copy; what was superseded is left out.
+
+    Raises StateError when it cannot be read.
+    """
+    try:
+        with _opened(path, apsw.SQLITE_OPEN_READONLY) as copy:
+            yield from copy.execute("SELECT bundle_id, case_id, report FROM cases")
+    except apsw.Error as fault:
+        raise ledger_error(path, fault) from None
 
 
 @contextmanager

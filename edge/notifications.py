@@ -1,20 +1,22 @@
 """What the kernel tells of watched folders (inotify): files closed or renamed into place, new folders, lost events."""
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from inotify_simple import Event, INotify, flags
 
-_EVENTS = flags.CLOSE_WRITE | flags.MOVED_TO | flags.CREATE | flags.ONLYDIR
+_EVENTS = flags.CLOSE_WRITE | flags.MOVED_TO | flags.CREATE | flags.ONLYDIR | flags.DONT_FOLLOW
 
 
 @dataclass(frozen=True)
 class Changes:
-    """closed: files that their writer closed or renamed into place. folders: new ones. lost: events were dropped."""
+    """closed: files that their writer closed. moved: renamed into place. folders: new. lost: events were dropped."""
 
     closed: tuple[Path, ...] = ()
+    moved: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()
     lost: bool = False
 
@@ -22,8 +24,9 @@ class Changes:
 class Notifications:
     """Events of the followed folders. One thread owns it. Raises OSError when the kernel has no inotify to give."""
 
-    def __init__(self) -> None:
-        self._inotify = INotify()
+    def __init__(self, *, warn: Callable[[str], None] = lambda text: None) -> None:
+        self._inotify, self._warn = INotify(), warn
+        self._told = False  # that there are no more watches
         self._folders: dict[int, Path] = {}  # by watch descriptor
 
     def __enter__(self) -> Self:
@@ -39,7 +42,12 @@ class Notifications:
         """
         try:
             self._folders[self._inotify.add_watch(str(folder), _EVENTS)] = folder
-        except OSError:
+        except OSError as fault:
+            if fault.errno == errno.ENOSPC and not self._told:
+                self._told = True
+                self._warn(
+                    "the kernel has no more watches to give; folders are polled. Raise fs.inotify.max_user_watches"
+                )
             return False
         return True
 
@@ -48,7 +56,7 @@ class Notifications:
         return self._changes(self._inotify.read(timeout=int(wait_s * 1000)))
 
     def _changes(self, events: Iterable[Event]) -> Changes:
-        closed, folders, lost = {}, {}, False
+        closed, moved, folders, lost = {}, {}, {}, False
         for event in events:
             folder = self._folders.get(event.wd)
             if event.mask & flags.IGNORED:
@@ -57,6 +65,8 @@ class Notifications:
                 lost = True
             elif folder is not None and event.mask & flags.ISDIR:
                 folders[folder / event.name] = True
-            elif folder is not None and event.mask & (flags.CLOSE_WRITE | flags.MOVED_TO):
+            elif folder is not None and event.mask & flags.CLOSE_WRITE:
                 closed[folder / event.name] = True
-        return Changes(tuple(closed), tuple(folders), lost)
+            elif folder is not None and event.mask & flags.MOVED_TO:
+                moved[folder / event.name] = True
+        return Changes(tuple(closed), tuple(moved), tuple(folders), lost)

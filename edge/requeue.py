@@ -12,7 +12,7 @@ from pathlib import Path
 from edge.case_files import REASON_SUFFIX, files_of, radiographs_of, remove_durably
 from edge.errors import UsageError
 from edge.outputs.durable import move_durably
-from edge.state import StateFolder
+from edge.state import StateFolder, files_held
 from edge.upkeep import AskedCase, Upkeep, checked_case_id
 from edge.values import Reason
 
@@ -47,7 +47,7 @@ def choose(
         raise UsageError("no case was named; give case ids, --reason or --bundle-id")
     if not chosen:
         raise UsageError("no case has a last result with that reason and bundle; nothing to ask for again")
-    return list(dict.fromkeys(chosen))
+    return chosen
 
 
 def requeue(cases: Sequence[AskedCase], state: StateFolder, ledger: Upkeep) -> Requeued:
@@ -61,12 +61,14 @@ def requeue(cases: Sequence[AskedCase], state: StateFolder, ledger: Upkeep) -> R
     ledger.ask_again([case.sha256 for case in cases])
     for folder in (state.archive, state.quarantine):
         for _, path in radiographs_of(folder, case_ids):
-            _move(path, state.requeued)
+            with files_held(state, often=True):
+                _move(path, state.requeued)
     # Last, and only those that the daemon has not written since: it may have judged a file again already.
-    again = _reasons(
-        state.quarantine, case_ids - {case_id for case_id, _ in radiographs_of(state.quarantine, case_ids)}
-    )
-    remove_durably(path for path, inode in again.items() if reasons.get(path) == inode)
+    with files_held(state):
+        again = _reasons(
+            state.quarantine, case_ids - {case_id for case_id, _ in radiographs_of(state.quarantine, case_ids)}
+        )
+        remove_durably(path for path, inode in again.items() if reasons.get(path) == inode)
     waiting = {case_id for case_id, _ in radiographs_of(state.requeued, case_ids)}
     return Requeued(cases=len(case_ids), moved=len(waiting), awaited=len(case_ids - waiting))
 

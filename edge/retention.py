@@ -5,34 +5,46 @@ its times of change (mtime, ctime): the mtime alone of an archived radiograph is
 """
 
 import contextlib
+import itertools
 import logging
-import math
 import os
 import threading
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge.case_files import REASON_SUFFIX, case_of, remove_durably
 from edge.config import Config
 from edge.errors import EdgeError
 from edge.log import FIELDS
-from edge.state import StateFolder
+from edge.state import StateFolder, files_held
 
 _DAY_S = 86_400.0
 _YOUNG_S = 3_600.0  # somebody may be about to read it
 _HOLE_S = 400 * _DAY_S  # overdue by so much: rather the clock has jumped
+_AT_ONCE = 100  # files removed while the daemon waits
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """All files of one case in one folder. since_s: when the last of them came, in seconds of the epoch."""
+@dataclass(frozen=True)
+class Stock:
+    """The cases that have files in a folder: there may be a million.
+
+    number: uint64 [cases], rising: their ids. since_s: float64 [cases]: when the last of a case's files came, in
+    seconds of the epoch. size_bytes: int64 [cases].
+    """
 
     folder: Path
-    names: tuple[str, ...]
-    size_bytes: int
-    since_s: float
+    number: NDArray[np.uint64]
+    since_s: NDArray[np.float64]
+    size_bytes: NDArray[np.int64]
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Stock":
+        return Stock(self.folder, self.number[chosen], self.since_s[chosen], self.size_bytes[chosen])
 
 
 @dataclass(frozen=True)
@@ -53,54 +65,73 @@ class Removed:
     held_back: int
 
 
-def expired(files: Sequence[Stored], now_s: float, limits: Limits, *, trusted_since_s: float = 0.0) -> list[Stored]:
-    """Those that go, oldest first: by age, and then by space until the rest fits.
+def expired(
+    since_s: NDArray[np.float64],
+    size_bytes: NDArray[np.int64],
+    now_s: float,
+    limits: Limits,
+    *,
+    trusted_since_s: float = 0.0,
+) -> NDArray[np.bool_]:
+    """Which go, all [cases]: by age, and then the oldest by space until the rest fits.
 
     By age nothing goes that came before `trusted_since_s`; by space nothing that is younger than an hour.
     """
-    oldest = sorted(files, key=lambda stored: (stored.since_s, stored.names))
-    size_bytes, gone = sum(stored.size_bytes for stored in files), []
-    for stored in oldest:
-        age_s = now_s - stored.since_s
-        too_old = 0 < limits.keep_s < age_s and stored.since_s >= trusted_since_s
-        too_much = 0 < limits.max_bytes < size_bytes and age_s > _YOUNG_S
-        if too_old or too_much:
-            gone.append(stored)
-            size_bytes -= stored.size_bytes
-    return gone
+    oldest_first = np.argsort(since_s, kind="stable")
+    since_s, size_bytes = since_s[oldest_first], size_bytes[oldest_first]
+    age_s = now_s - since_s
+    too_old = (limits.keep_s > 0) & (limits.keep_s < age_s) & (since_s >= trusted_since_s)
+    # All that is older than what goes for space goes too: what is left by then is itself and what is younger.
+    left_bytes = np.cumsum(size_bytes[::-1])[::-1]
+    too_much = (limits.max_bytes > 0) & (limits.max_bytes < left_bytes) & (age_s > _YOUNG_S)
+    goes = np.empty(len(since_s), np.bool_)
+    goes[oldest_first] = too_old | too_much
+    return goes
 
 
-def trusted_since(files: Sequence[Stored], now_s: float, keep_s: float) -> float:
+def trusted_since(since_s: NDArray[np.float64], now_s: float, keep_s: float) -> float:
     """Since when times can be believed: after the last hole in which no file came; 0 when there is none.
 
     Where files are removed as they fall due, none is overdue by 400 days, unless the clock jumped or the box was off.
     """
-    later_s = now_s
-    for since_s in sorted((stored.since_s for stored in files), reverse=True):
-        if later_s - since_s > keep_s + _HOLE_S:
-            return later_s
-        later_s = min(later_s, since_s)
-    return 0.0
+    came_s = np.append(np.minimum(np.sort(since_s), now_s), now_s)
+    holes = np.flatnonzero(np.diff(came_s) > keep_s + _HOLE_S)
+    return float(came_s[holes[-1] + 1]) if len(holes) else 0.0
 
 
 def retain(
-    state: StateFolder, config: Config, now_s: float, *, trust_clock: bool = False, dry_run: bool = False
+    state: StateFolder,
+    config: Config,
+    now_s: float,
+    *,
+    trust_clock: bool = False,
+    dry_run: bool = False,
+    over: threading.Event | None = None,
 ) -> list[Removed]:
     """Apply the limits of the configuration to results, archive and quarantine. A folder without limit is not read.
 
-    trust_clock: remove by age whatever holes there are. Raises StateError when a file cannot be removed.
+    trust_clock: remove by age whatever holes there are. over: when it is set the rest stays. Raises StateError when a
+    file cannot be removed.
     """
+    over = over or threading.Event()
     results = sorted(state.root.glob("results/*/"))
     limited = (
         ("results", results, _limits(config.keep_results_days, config.results_max_bytes)),
         ("archive", [state.archive], _limits(config.keep_archive_days, config.archive_max_bytes)),
         ("quarantine", [state.quarantine], _limits(config.keep_quarantine_days, config.quarantine_max_bytes)),
     )
-    return [
-        _retained(name, folders, limits, now_s, trust_clock=trust_clock, dry_run=dry_run)
-        for name, folders, limits in limited
-        if limits != Limits()
-    ]
+    told = []
+    for name, folders, limits in limited:
+        if limits != Limits():
+            stocks = [_stock(folder, over) for folder in folders]
+            if over.is_set():  # not all of it was seen
+                break
+            gone, held_back = _due(stocks, now_s, limits, trust_clock=trust_clock)
+            if not dry_run:
+                gone = [_removed(state, stock, over) for stock in gone]
+            size_bytes = sum(int(stock.size_bytes.sum()) for stock in gone)
+            told.append(Removed(name, sum(len(stock.number) for stock in gone), size_bytes, held_back))
+    return told
 
 
 def retain_regularly(
@@ -109,7 +140,7 @@ def retain_regularly(
     """Work of a thread, until `over` is set. What cannot be removed is no reason to stop scoring."""
     while not over.wait(each_s):
         try:
-            removed = retain(state, config, time.time())
+            removed = retain(state, config, time.time(), over=over)
         except (EdgeError, OSError) as fault:
             logger.warning(f"nothing could be removed from the state folder: {fault}")
             continue
@@ -121,45 +152,83 @@ def _limits(keep_days: float, max_bytes: int) -> Limits:
     return Limits(keep_days * _DAY_S, max_bytes)
 
 
-def _retained(
-    name: str, folders: Sequence[Path], limits: Limits, now_s: float, *, trust_clock: bool, dry_run: bool
-) -> Removed:
-    files = [stored for folder in folders for stored in _stored(folder)]
-    since_s = 0.0 if trust_clock else trusted_since(files, now_s, limits.keep_s)
-    gone = expired(files, now_s, limits, trusted_since_s=since_s)
-    if not dry_run:
-        _remove(gone)
-    held_back = len(expired(files, now_s, limits)) - len(gone)
-    return Removed(name, len(gone), sum(stored.size_bytes for stored in gone), held_back)
+def _due(stocks: Sequence[Stock], now_s: float, limits: Limits, *, trust_clock: bool) -> tuple[list[Stock], int]:
+    """What goes of folders that share their limits, and how many cases are held back."""
+    since_s = np.concatenate([np.empty(0), *(stock.since_s for stock in stocks)])
+    size_bytes = np.concatenate([np.empty(0, np.int64), *(stock.size_bytes for stock in stocks)])
+    trusted_since_s = 0.0 if trust_clock else trusted_since(since_s, now_s, limits.keep_s)
+    goes = expired(since_s, size_bytes, now_s, limits, trusted_since_s=trusted_since_s)
+    held_back = int(expired(since_s, size_bytes, now_s, limits).sum() - goes.sum())
+    ends = np.cumsum([len(stock.number) for stock in stocks], dtype=int)
+    return [stock.only(part) for stock, part in zip(stocks, np.split(goes, ends), strict=False)], held_back
 
 
-def _stored(folder: Path) -> list[Stored]:
-    """What lies in a folder, by case; not what is still being written."""
-    found: dict[str, Stored] = {}
-    for name, seen in _looks(folder):
-        case_id = case_of(name)
-        if case_id is not None:  # what is no case's is not the box's
-            held = found.get(case_id, Stored(folder, (), 0, -math.inf))
-            since_s = max(held.since_s, seen.st_mtime, seen.st_ctime)
-            found[case_id] = Stored(folder, (*held.names, name), held.size_bytes + seen.st_size, since_s)
-    return list(found.values())
+def _stock(folder: Path, over: threading.Event) -> Stock:
+    """What lies in a folder, by case."""
+    case_ids, since_s, size_bytes = array("Q"), array("d"), array("q")
+    for number, entry in _files(folder, over):
+        with contextlib.suppress(FileNotFoundError):  # replaced or requeued meanwhile
+            seen = entry.stat(follow_symlinks=False)
+            case_ids.append(number)
+            since_s.append(_since_s(seen))
+            size_bytes.append(seen.st_size)
+    by_case = np.argsort(np.frombuffer(case_ids, np.uint64), kind="stable")
+    numbers, first = np.unique(np.frombuffer(case_ids, np.uint64)[by_case], return_index=True)
+    latest_s = np.maximum.reduceat(np.frombuffer(since_s)[by_case], first)
+    return Stock(folder, numbers, latest_s, np.add.reduceat(np.frombuffer(size_bytes, np.int64)[by_case], first))
 
 
-def _looks(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+def _files(folder: Path, over: threading.Event) -> Iterator[tuple[int, "os.DirEntry[str]"]]:
+    """Each file and the number of its case; not what is still being written, nor what is not the box's."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                with contextlib.suppress(FileNotFoundError):  # replaced or requeued meanwhile
-                    if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
-                        yield entry.name, entry.stat(follow_symlinks=False)
+                if over.is_set():
+                    return
+                case_id = None if entry.name.startswith(".") else case_of(entry.name)
+                if case_id is not None and entry.is_file(follow_symlinks=False):
+                    yield int(case_id, 16), entry
     except FileNotFoundError:  # nothing was ever put there
         return
 
 
-def _remove(gone: Sequence[Stored]) -> None:
-    """A reason goes after its file: what explains a file that is there is never missing."""
-    remove_durably(
-        stored.folder / name
-        for stored in gone
-        for name in sorted(stored.names, key=lambda name: name.endswith(REASON_SUFFIX))
-    )
+def _removed(state: StateFolder, due: Stock, over: threading.Event) -> Stock:
+    """Remove what is due, as long as `over` is not set. Returns what went: not what was replaced since it was seen.
+
+    A reason goes after its file: what explains a file that is there is never missing.
+    """
+    went, size_bytes = np.zeros(len(due.number), np.bool_), np.zeros_like(due.size_bytes)
+    for reasons in (False, True):
+        found = _places(due, over, reasons=reasons)
+        while some := list(itertools.islice(found, _AT_ONCE)):
+            with files_held(state, often=True):
+                old = [
+                    (place, path, size)
+                    for place, path in some
+                    if (size := _size_if_old(path, due.since_s[place])) is not None
+                ]
+                remove_durably(path for _, path, _ in old)
+            for place, _, size in old:
+                went[place] = True
+                size_bytes[place] += size
+    return Stock(due.folder, due.number, due.since_s, size_bytes).only(went)
+
+
+def _places(due: Stock, over: threading.Event, *, reasons: bool) -> Iterator[tuple[int, Path]]:
+    """The files of what is due, each with its case's place there."""
+    for number, entry in _files(due.folder, over) if len(due.number) else ():
+        place = int(np.searchsorted(due.number, np.uint64(number)))
+        if entry.name.endswith(REASON_SUFFIX) == reasons and due.number[place : place + 1] == number:
+            yield place, Path(entry.path)
+
+
+def _size_if_old(path: Path, since_s: float) -> int | None:
+    try:
+        seen = path.lstat()
+    except FileNotFoundError:
+        return None
+    return seen.st_size if _since_s(seen) <= since_s else None
+
+
+def _since_s(seen: os.stat_result) -> float:
+    return max(seen.st_mtime, seen.st_ctime)

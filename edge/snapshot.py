@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge.errors import Unopenable
 from edge.imaging.formats import HEAD_BYTES, sniff_format
+from edge.values import Look
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 # From linux/fcntl.h, Linux 5.1. F_SEAL_WRITE fails with EBUSY while the kernel happens to hold one of the pages.
@@ -21,7 +22,8 @@ _CHUNK_BYTES = 1024 * 1024
 @dataclass(frozen=True)
 class Snapshot:
     """descriptor: a sealed memory file at offset 0, open while the snapshot is. sha256: of the whole file.
-    format: dicom, png, jpeg or tiff, None when it is none of them.
+    format: dicom, png, jpeg or tiff, None when it is none of them. look: of the file once it
+    was read, None where none was.
 
     Of a file over MAX_FILE_BYTES only the digest is kept: it is not decoded, but has a case id.
     """
@@ -30,6 +32,7 @@ class Snapshot:
     sha256: str
     size_bytes: int
     format: str | None
+    look: Look | None = None
 
 
 @contextmanager
@@ -65,7 +68,9 @@ def _freeze(opened: int, frozen: int) -> Snapshot:
     os.lseek(frozen, 0, os.SEEK_SET)
     seals = F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
     fcntl.fcntl(frozen, fcntl.F_ADD_SEALS, seals)
-    return Snapshot(frozen, digest.hexdigest(), size_bytes, sniff_format(os.pread(frozen, HEAD_BYTES, 0)))
+    seen = os.fstat(opened)
+    look = Look(seen.st_size, seen.st_mtime_ns, seen.st_ino)
+    return Snapshot(frozen, digest.hexdigest(), size_bytes, sniff_format(os.pread(frozen, HEAD_BYTES, 0)), look)
 
 
 def _read(opened: int) -> bytes:

@@ -1,23 +1,25 @@
 """What each stage of the daemon does with one radiograph: take, score, write. Threads and queues are in daemon.py."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from edge.errors import RadiographError, Unopenable
 from edge.inbox import Inbox
 from edge.log import FIELDS, RADIOGRAPH
+from edge.mentions import named_in, without
 from edge.metrics import Metrics
 from edge.outputs.report_json import encode, write_result
 from edge.pipeline import Pipeline
 from edge.snapshot import Snapshot, snapshot
+from edge.state import StateFolder, files_held
 from edge.store import Ledger
 from edge.values import Decoded, FinishedCase, Reason, Report, Sighting, Source
 
 # A file still being written can look like one of these.
-_PERHAPS_UNFINISHED = frozenset({Reason.TRUNCATED, Reason.UNREADABLE, Reason.NO_PIXELS})
+PERHAPS_UNFINISHED = frozenset({Reason.TRUNCATED, Reason.UNREADABLE, Reason.NO_PIXELS})
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Take:
         pipeline: Pipeline,
         ledger: Ledger,
         inbox: Inbox,
+        state: StateFolder,
         put_away: Callable[[Sighting, FinishedCase], None],
         logger: logging.Logger,
         *,
@@ -52,41 +55,47 @@ class Take:
         stays: bool = False,
     ) -> None:
         self._pipeline, self._ledger, self._inbox, self._logger = pipeline, ledger, inbox, logger
-        self._put_away, self._in_flight = put_away, in_flight
+        self._state, self._put_away, self._in_flight = state, put_away, in_flight
         self._unfinished_after_s, self._stays = unfinished_after_s, stays
         self.unopened = 0  # files that could not be opened, in this run
 
     def __call__(self, sighting: Sighting) -> Taken | None:
         """None when there is nothing to score: gone, known already, unfinished, or not to be opened."""
         found_s = time.monotonic()
-        try:
-            with snapshot(sighting.path) as frozen:
-                return self._read(sighting, frozen, found_s)
-        except FileNotFoundError:
-            return None
-        except Unopenable as fault:
-            self.unopened += 1
-            self._logger.warning(str(fault))
-            if self._unfinished_after_s > 0:
-                self._inbox.look_again(sighting, after_s=self._unfinished_after_s)
-            return None
+        with contextlib.ExitStack() as opened:
+            try:
+                frozen = opened.enter_context(snapshot(sighting.path))
+            except FileNotFoundError:
+                return None
+            except Unopenable as fault:
+                self.unopened += 1
+                self._logger.warning(str(fault))
+                if self._unfinished_after_s > 0:
+                    self._inbox.look_again(sighting, after_s=self._unfinished_after_s)
+                return None
+            return self._read(sighting, frozen, found_s)
 
     def _read(self, sighting: Sighting, frozen: Snapshot, found_s: float) -> Taken | None:
+        if frozen.look != sighting.look:  # written in meanwhile: perhaps neither what was there nor what will be
+            self._inbox.look_again(sighting, after_s=0)
+            return None
         # In this order: Write takes a digest out of flight only after the ledger has it.
         if frozen.sha256 in self._in_flight:  # the same bytes under another name, a stage ahead
             self._inbox.look_again(sighting, after_s=0)
             return None
-        if self._stays and self._ledger.remember_forgotten(sighting, frozen.sha256):
-            return None
         finished = self._ledger.finished(frozen.sha256)  # whichever bundle judged it: another asks again on request
-        if finished is not None:
-            self._ledger.remember(sighting, frozen.sha256)
-            self._put_away(sighting, finished)
+        if finished is not None and finished.reason in PERHAPS_UNFINISHED and self._may_still_grow(sighting):
+            # Others may have begun, or ended, with the same bytes: of an empty file everybody knows them.
+            self._inbox.look_again(sighting, after_s=self._unfinished_after_s)
+            return None
+        if finished is not None and self._was_put_away(sighting, frozen.sha256):
+            return None
+        if self._stays and self._ledger.remember_forgotten(sighting, frozen.sha256):
             return None
         try:
             decoded = self._pipeline.decode(frozen)
         except RadiographError as refusal:
-            if refusal.reason in _PERHAPS_UNFINISHED and self._may_still_grow(sighting):
+            if refusal.reason in PERHAPS_UNFINISHED and self._may_still_grow(sighting):
                 self._inbox.look_again(sighting, after_s=self._unfinished_after_s)
                 return None
             report = self._pipeline.refuse(frozen.sha256, frozen.format, refusal)
@@ -94,6 +103,16 @@ class Take:
             return Taken(sighting, found_s, report=report)
         self._in_flight.add(frozen.sha256)
         return Taken(sighting, found_s, decoded=decoded)
+
+    def _was_put_away(self, sighting: Sighting, sha256: str) -> bool:
+        """False when the case was forgotten or asked for again meanwhile."""
+        with files_held(self._state):
+            finished = self._ledger.finished(sha256)
+            if finished is None:
+                return False
+            self._ledger.remember(sighting, sha256)
+            self._put_away(sighting, finished)
+            return True
 
     def _may_still_grow(self, sighting: Sighting) -> bool:
         return self._unfinished_after_s > 0 and not self._inbox.was_deferred(sighting)
@@ -121,33 +140,40 @@ class Write:
         self,
         pipeline: Pipeline,
         ledger: Ledger,
-        results: Path,
+        state: StateFolder,
         put_away: Callable[[Sighting, FinishedCase], None],
         metrics: Metrics,
         on_report: Callable[[Sighting, Report], None],
         *,
         in_flight: set[str],
     ) -> None:
-        self._pipeline, self._ledger, self._results, self._metrics = pipeline, ledger, results, metrics
+        self._pipeline, self._ledger, self._state, self._metrics = pipeline, ledger, state, metrics
         self._put_away, self._on_report = put_away, on_report
         self._in_flight = in_flight
 
     def __call__(self, taken: Taken) -> None:
-        report = taken.report
-        assert report is not None
-        if report.source is not None:
-            # The same instance may have been a stage ahead when this one was scored.
-            report = same_instance(self._pipeline, self._ledger, report.source) or report
-        started = time.monotonic()
-        document = encode(report)
-        write_result(self._results, report.case_id, document)
-        self._ledger.record(report, document, taken.sighting)
-        now = time.monotonic()
-        self._put_away(taken.sighting, report.finished)
+        assert taken.report is not None
+        # An operator's command meets a case with its row and all its files, or with none of them.
+        with files_held(self._state):
+            report = self._as_of_now(taken.report)
+            started = time.monotonic()
+            document = encode(report)
+            write_result(self._state.results(report.bundle_id), report.case_id, document)
+            self._ledger.record(report, document, taken.sighting)
+            now = time.monotonic()
+            self._put_away(taken.sighting, report.finished)
         self._in_flight.discard(report.sha256)  # only now: a copy would be put away at the same time
         self._metrics.wrote(now - started)
         self._metrics.finished(report, now - taken.found_s)
         self._on_report(taken.sighting, report)
+
+    def _as_of_now(self, report: Report) -> Report:
+        """Since it was scored, the same instance may have got its result, and a case that it names been forgotten."""
+        if report.source is not None:
+            report = same_instance(self._pipeline, self._ledger, report.source) or report
+        for case_id in self._ledger.forgotten_among(named_in(report)):
+            report = without(case_id, report)
+        return report
 
 
 def same_instance(pipeline: Pipeline, ledger: Ledger, source: Source) -> Report | None:

@@ -5,16 +5,19 @@ import fcntl
 import os
 import secrets
 import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.errors import StateError
+from edge.errors import StateError, UsageError
 from edge.mounts import NETWORK, filesystem_of
 from edge.outputs.durable import make_folder, sync_folder
 
-LEDGER, SITE_KEY, PLANS = "ledger.sqlite", "site.key", "plans"
-_KEY_BYTES = 32
+LEDGER, SITE_KEY, RESULTS, PLANS = "ledger.sqlite", "site.key", "results", "plans"
+SITE_KEY_BYTES = 32
 _FRESH_KEY = ".site.key."  # a key that is being made
+_TURN_S = 0.002  # a lock is not fair: who waits for it needs this long to get it
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,14 @@ class StateFolder:
         return self.root / PLANS
 
     def results(self, bundle_id: str) -> Path:
-        return self.root / "results" / bundle_id[:12]
+        return self.root / RESULTS / bundle_id[:12]
 
 
-def open_state(root: Path) -> StateFolder:
+def open_state(root: Path, *, restoring: bool = False) -> StateFolder:
     """Create or open a state folder (0700).
 
-    Raises StateError when it lies on a network disk (neither locks nor fsync can be trusted there) or is not writable.
+    restoring: its ledger is about to be put back. Raises StateError when it lies on a network disk (neither locks nor
+    fsync can be trusted there), is not writable, or has lost its key or its ledger.
     """
     try:
         make_folder(root)
@@ -69,9 +73,15 @@ def open_state(root: Path) -> StateFolder:
             raise StateError(f"{key} is missing, without which the ledger beside it cannot be used; restore it")
         if foreign and not key.exists():
             raise StateError(f"{root} holds other files than the box's own; choose an empty folder with --state")
+        # Results come after the ledger, but for a restore: to begin a new ledger would be to score everything again.
+        if not restoring and (root / RESULTS).is_dir() and not (root / LEDGER).exists():
+            raise StateError(
+                f"state folder {root} holds results and no ledger; run edge-cxr restore, or choose an empty folder "
+                "with --state"
+            )
         root.chmod(0o700)
         # A crash may have come between a folder's making and its sync: what is found is synced, not only what is made.
-        for folder in (*root.resolve().parents, root, *root.glob("results")):
+        for folder in (*root.resolve().parents, root, *root.glob(RESULTS)):
             with contextlib.suppress(PermissionError):
                 sync_folder(folder)
         return StateFolder(root.resolve(), _site_key(key))
@@ -79,6 +89,52 @@ def open_state(root: Path) -> StateFolder:
         raise StateError(
             f"state folder {root} cannot be used ({fault.strerror}); choose another with --state"
         ) from None
+
+
+def existing_state(root: Path) -> StateFolder:
+    """Open a state folder for a command that writes there, beside the daemon or without it.
+
+    Raises UsageError when there is none, or it is another user's; StateError as `open_state`.
+    """
+    check_owner(existing_ledger(root), root)
+    return open_state(root)
+
+
+def existing_ledger(root: Path) -> Path:
+    """Raises UsageError when the folder holds no ledger."""
+    if not (root / LEDGER).is_file():
+        raise UsageError(f"state folder {root} holds no ledger; check --state")
+    return root / LEDGER
+
+
+def check_owner(path: Path, root: Path) -> None:
+    """Raises UsageError when what lies there is not this user's: files of this user would stop its owner's daemon."""
+    owner = path.stat().st_uid
+    if owner != os.geteuid():
+        raise UsageError(f"state folder {root} belongs to user {owner}, this is user {os.geteuid()}; run it as that "
+                         "user, as with sudo -u")  # fmt: skip
+
+
+@contextlib.contextmanager
+def files_held(state: StateFolder, *, often: bool = False) -> Iterator[None]:
+    """Alone with the files of cases and what the ledger says of them: the daemon's threads and an operator's commands
+    exclude each other here, for a moment at a time. Take it before the ledger is locked, and never twice.
+
+    often: it is taken again and again, and after each time others have their turn. The lock is on the folder itself and
+    goes with the process, however it ends. Raises StateError when the folder is gone.
+    """
+    try:
+        descriptor = os.open(state.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as fault:
+        raise StateError(f"state folder {state.root} cannot be opened ({fault.strerror}); check its owner") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that is being started has the descriptor too, for a moment
+        os.close(descriptor)
+    if often:
+        time.sleep(_TURN_S)
 
 
 def lock_state(state: StateFolder) -> int:
@@ -106,7 +162,7 @@ def _site_key(path: Path) -> bytes:
     if not path.exists():
         _create_site_key(path)
     key = path.read_bytes()
-    if len(key) != _KEY_BYTES:
+    if len(key) != SITE_KEY_BYTES:
         raise StateError(f"{path} is damaged; restore it from a backup")
     return key
 
@@ -114,7 +170,7 @@ def _site_key(path: Path) -> bytes:
 def _create_site_key(path: Path) -> None:
     """Complete the moment it has its name, and never replaced: another process may have made it meanwhile."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_FRESH_KEY) as fresh:
-        fresh.write(secrets.token_bytes(_KEY_BYTES))
+        fresh.write(secrets.token_bytes(SITE_KEY_BYTES))
         fresh.flush()
         os.fsync(fresh.fileno())
         with contextlib.suppress(FileExistsError):

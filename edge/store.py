@@ -10,7 +10,7 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,17 +62,10 @@ class LedgerReader:
         with self._lock:
             self._connection.close()
 
-    def finished(self, sha256: str, bundle_id: str | None = None) -> FinishedCase | None:
-        """The case of these bytes, as this bundle judged it, or without a bundle as the last one did.
-
-        None when there is none yet, and when it was asked for again.
-        """
-        row = self._one(
-            "SELECT report FROM cases WHERE sha256 = ?1 AND (?2 IS NULL OR bundle_id = ?2) "
-            "AND NOT EXISTS (SELECT 1 FROM requeued WHERE sha256 = ?1) ORDER BY number DESC",
-            sha256,
-            bundle_id,
-        )
+    def finished(self, sha256: str) -> FinishedCase | None:
+        """The case of these bytes, as it was judged last. None when it never was, and when it was asked for again."""
+        unasked = "NOT EXISTS (SELECT 1 FROM requeued WHERE sha256 = ?1)"
+        row = self._one(f"SELECT report FROM cases WHERE sha256 = ?1 AND {unasked} ORDER BY number DESC", sha256)
         if row is None:
             return None
         report = json.loads(row[0])
@@ -180,28 +173,37 @@ class Ledger(LedgerReader):
         with self._transaction() as connection:
             self._remember(connection, sighting, sha256)
 
-    def is_known(self, sighting: Sighting, bundle_id: str | None = None) -> bool:
-        """True when this path, looking just so, has its result from this bundle (without one: from any), or was
-        forgotten. False when it was asked for again.
-        """
-        found = self._one(
-            "SELECT 1 FROM sightings AS seen WHERE path_key = ?1 AND look = ?2 AND ("
-            "EXISTS (SELECT 1 FROM cases WHERE sha256 = seen.sha256 AND (?3 IS NULL OR bundle_id = ?3)) "
+    def is_known(self, sighting: Sighting) -> bool:
+        """True when this path, looking just so, has its result, or was forgotten. False when it was asked for again."""
+        query = (
+            "SELECT 1 FROM sightings AS seen WHERE path_key = ? AND look = ? AND ("
+            "EXISTS (SELECT 1 FROM cases WHERE sha256 = seen.sha256) "
             "AND NOT EXISTS (SELECT 1 FROM requeued WHERE sha256 = seen.sha256) "
-            "OR EXISTS (SELECT 1 FROM forgotten WHERE case_key = seen.sha256))",
-            self._path_key(sighting),
-            _look_bytes(sighting),
-            bundle_id,
+            "OR EXISTS (SELECT 1 FROM forgotten WHERE case_key = seen.sha256))"
         )
-        return found is not None
+        return self._one(query, self._path_key(sighting), _look_bytes(sighting)) is not None
 
     def remember_forgotten(self, sighting: Sighting, sha256: str) -> bool:
-        """True when the case of these bytes was forgotten; the file then needs no further look, as after a remount."""
+        """True when the case of these bytes was forgotten; the file then needs no further look, as after a remount.
+
+        False when it came back and was asked for again.
+        """
         case_key = forgotten_key(self._site_key, sha256)
-        if self._one("SELECT 1 FROM forgotten WHERE case_key = ?", case_key) is None:
+        query = "SELECT 1 FROM forgotten WHERE case_key = ? AND NOT EXISTS (SELECT 1 FROM requeued WHERE sha256 = ?)"
+        if self._one(query, case_key, sha256) is None:
             return False
         self.remember(sighting, case_key)
         return True
+
+    def forgotten_among(self, case_ids: Iterable[str]) -> list[str]:
+        """Those that were forgotten and have not come back."""
+        keys = {forgotten_key(self._site_key, case_id): case_id for case_id in case_ids}
+        rows = self._all(
+            "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM forgotten WHERE case_key = key) "
+            "AND NOT EXISTS (SELECT 1 FROM cases WHERE case_id = value)",
+            json.dumps(keys),
+        )
+        return [row[0] for row in rows]
 
     def changed_elsewhere(self) -> bool:
         """True when another process has written since this was last asked, such as a requeue or a forget."""

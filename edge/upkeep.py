@@ -6,7 +6,8 @@ Reads and writes of the daemon are in store.py. What lies in the folders beside 
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,13 @@ import apsw
 
 from edge.errors import StateError, UsageError
 from edge.schema import check_version
-from edge.store import Ledger, forgotten_key, ledger_error
+from edge.store import BUSY_MS, Ledger, forgotten_key, ledger_error
 from edge.values import CASE_ID_DIGITS
 
 _AT_ONCE = 10_000  # rows in one commit: the daemon waits for no more than that
 _CASE_ID = re.compile(f"[0-9a-f]{{{CASE_ID_DIGITS}}}")
 _TABLES = ("cases", "superseded")  # where reports are
+_WAIT_S = BUSY_MS / 1000 / 10
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,29 @@ class AskedCase:
 
 @dataclass(frozen=True)
 class Document:
-    """A report in the ledger, word for word as in its result file."""
+    """A case's report by a bundle in the ledger as it is now, word for word as in its result file."""
 
     case_id: str
     bundle_id: str
     text: str
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A report that names a case: where it is in the ledger, and what is in its result file."""
+
+    table: str
+    row: int
+    document: Document
+
+
+@dataclass(frozen=True)
+class Mentions:
+    """Reports of other cases that name a case. searched: up to which row of each table."""
+
+    case_id: str
+    found: list[Mention]
+    searched: dict[str, int]
 
 
 class Upkeep(Ledger):
@@ -86,42 +106,45 @@ class Upkeep(Ledger):
         key = forgotten_key(self._site_key, case_id)
         return self._one("SELECT 1 FROM forgotten WHERE case_key = ?", key) is not None
 
-    def forget(self, case_id: str, blank: Callable[[str], str], before: Callable[[Document], None]) -> int:
+    def mentions(self, case_id: str) -> Mentions:
+        """Which reports of other cases name a case. Millions are searched; who writes is not kept waiting."""
+        last = {table: self._one(f"SELECT coalesce(max(rowid), 0) FROM {table}")[0] for table in _TABLES}
+        return Mentions(case_id, self._naming(self._all, case_id, "<=", last), last)
+
+    def forget(self, found: Mentions, blank: Callable[[str], str], before: Callable[[Document], None]) -> int:
         """Commit that a case is gone, and leave keyed hashes of it. Returns how many other reports named it.
 
-        blank: makes of another case's report one that does not name this case. before: called with each such report
-        before the commit.
+        blank: makes of another case's report one that does not name this case. before: called ahead of the commit with
+        each report that came since the search.
         """
-        # Millions of reports are searched outside the transaction; those that came since, inside.
-        last = {table: self._one(f"SELECT coalesce(max(rowid), 0) FROM {table}")[0] for table in _TABLES}
-        named = self._naming(self._all, case_id, "<=", last)
-        for _, _, document in named:
-            before(document)
         with self._transaction() as connection:
-            since = self._naming(lambda *query: connection.execute(query[0], query[1:]).fetchall(), case_id, ">", last)
-            for _, _, document in since:
-                before(document)
-            for table, number, _ in named + since:
+            since = self._naming(
+                lambda *query: connection.execute(query[0], query[1:]).fetchall(), found.case_id, ">", found.searched
+            )
+            for mention in since:
+                before(mention.document)
+            for mention in found.found + since:
                 # As it is now: another command may have blanked another case in it meanwhile.
-                for (text,) in connection.execute(f"SELECT report FROM {table} WHERE rowid = ?", (number,)).fetchall():
-                    values = (blank(str(text)), number)
-                    connection.execute(f"UPDATE {table} SET report = ? WHERE rowid = ?", values)
-            self._erase(connection, case_id)
-        return len(named + since)
+                query = f"SELECT report FROM {mention.table} WHERE rowid = ?"
+                for (text,) in connection.execute(query, (mention.row,)).fetchall():
+                    values = (blank(str(text)), mention.row)
+                    connection.execute(f"UPDATE {mention.table} SET report = ? WHERE rowid = ?", values)
+            self._erase(connection, found.case_id)
+        return len(found.found + since)
 
     def _naming(
         self, all_of: Callable[..., list[Any]], case_id: str, compared: str, last: dict[str, int]
-    ) -> list[tuple[str, int, Document]]:
-        """Reports of other cases that hold a case id, with table and row."""
+    ) -> list[Mention]:
         found = []
         for table, number in last.items():
             rows = all_of(
-                f"SELECT rowid, substr(sha256, 1, {CASE_ID_DIGITS}), bundle_id, report FROM {table} WHERE rowid "
+                f"SELECT rowid, substr(sha256, 1, {CASE_ID_DIGITS}), bundle_id, (SELECT report FROM cases WHERE "
+                f"sha256 = named.sha256 AND bundle_id = named.bundle_id) FROM {table} AS named WHERE rowid "
                 f"{compared} ?1 AND instr(report, ?2) AND substr(sha256, 1, {CASE_ID_DIGITS}) <> ?2",
                 number,
                 case_id,
             )
-            found += [(table, row[0], Document(*row[1:])) for row in rows]
+            found += [Mention(table, row[0], Document(*row[1:])) for row in rows]
         return found
 
     def _erase(self, connection: apsw.Connection, case_id: str) -> None:
@@ -136,14 +159,17 @@ class Upkeep(Ledger):
         key = forgotten_key(self._site_key, case_id)
         connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (key, time.time()))
 
-    def clear_log(self) -> None:
+    def clear_log(self, *, tries: int = 10, wait_s: float = _WAIT_S) -> None:
         """Bring all that was committed into the database and empty the log beside it, where older bytes are.
 
-        Raises StateError when another program reads the ledger for longer than the busy timeout.
+        While SQLite waits for who reads the log, nobody can write: so it waits a tenth of what the daemon would, and
+        again, and the daemon writes in between. Raises StateError when another program reads it at the last try too.
         """
         try:
-            with self._lock:
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            with self._lock, self._waiting_for(wait_s):
+                while not self._emptied(must=tries == 1):
+                    tries -= 1
+                    time.sleep(wait_s)
         except apsw.BusyError:
             raise StateError(
                 f"another program reads the ledger {self._path} and holds its log, which still has the old bytes; "
@@ -151,6 +177,23 @@ class Upkeep(Ledger):
             ) from None
         except apsw.Error as fault:
             raise ledger_error(self._path, fault) from None
+
+    def _emptied(self, *, must: bool) -> bool:
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            if must:
+                raise
+            return False
+        return True
+
+    @contextmanager
+    def _waiting_for(self, wait_s: float) -> Iterator[None]:
+        self._connection.set_busy_timeout(round(wait_s * 1000))
+        try:
+            yield
+        finally:
+            self._connection.set_busy_timeout(BUSY_MS)
 
     def _connect(self) -> apsw.Connection:
         return apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)

@@ -74,6 +74,15 @@ class Warn(StrEnum):
 
 
 @dataclass(frozen=True)
+class Look:
+    """What tells that a file has changed."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True)
 class Sighting:
     """One look at one file of the watch folder."""
 
@@ -81,6 +90,10 @@ class Sighting:
     size_bytes: int
     mtime_ns: int
     inode: int
+
+    @property
+    def look(self) -> Look:
+        return Look(self.size_bytes, self.mtime_ns, self.inode)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A backup is one moment of the ledger; what is restored of it is the same to the last byte, or not there at all."""
 
+import errno
 import os
 import shutil
 import threading
@@ -15,7 +16,7 @@ from reports import BUNDLE, refused, scored, sha, sighting_of
 
 from edge.backup import backup, restore
 from edge.errors import StateError, UsageError
-from edge.ledger_copy import check_copy
+from edge.ledger_copy import check_copy, documents
 from edge.state import StateFolder, lock_state, open_state
 from edge.store import Ledger
 from edge.upkeep import Upkeep
@@ -169,6 +170,129 @@ def test_a_restore_killed_at_any_point_has_no_ledger_and_is_finished_by_the_same
     assert points >= 6  # folder, key, three results, ledger
 
 
+def test_a_restore_that_was_cut_short_is_no_new_box(state: StateFolder, daemon: Ledger, tmp_path: Path) -> None:
+    """A daemon that started on it would make an empty ledger and score everything again."""
+    backup(state, tmp_path / "backup")
+    refused, points = 0, 0
+    while True:
+        new = tmp_path / f"new-{points}"
+        if not killed_at(points + 1, lambda new=new: restore(tmp_path / "backup", new)):  # type: ignore[misc]
+            break
+        begun = (new / "site.key").is_file() and (new / "site.key").read_bytes() == state.site_key
+        try:
+            open_state(new)
+        except StateError as fault:
+            assert "holds results and no ledger; run edge-cxr restore" in str(fault)
+            refused += 1
+        else:
+            assert not begun, "it has the box's key, and would score everything again"
+        assert restore(tmp_path / "backup", new).results == 3
+        assert open_state(new).site_key == state.site_key
+        points += 1
+    assert refused >= 5  # key, three results, ledger
+
+
+class Syncs:
+    """Every os.fsync of this process: what it was of, and which names were visible below a folder at that moment."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, below: Path, *, fails: str = "") -> None:
+        self.files: list[int] = []  # inodes
+        self.folders: list[tuple[Path, dict[Path, int]]] = []
+        fsync = os.fsync
+
+        def noted(descriptor: int) -> None:
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            if fails and fails in str(path):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            fsync(descriptor)
+            if path.is_dir():
+                self.folders.append((path, {name: name.stat().st_ino for name in below.rglob("*")}))
+            else:
+                self.files.append(os.fstat(descriptor).st_ino)
+
+        monkeypatch.setattr(os, "fsync", noted)
+
+    def seen_by(self, folder: Path) -> dict[Path, int]:
+        """What was visible when a folder was synced for the last time."""
+        return next(names for path, names in reversed(self.folders) if path == folder)
+
+
+def test_a_backup_survives_a_power_cut(
+    state: StateFolder, daemon: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "backup"
+    backup(state, folder)
+    syncs = Syncs(monkeypatch, folder)
+    backup(state, folder)
+    for name in ("ledger.sqlite", "site.key"):
+        inode = (folder / name).stat().st_ino
+        assert inode in syncs.files, f"the bytes of {name}"
+        assert syncs.seen_by(folder)[folder / name] == inode, f"the name of {name}"
+
+
+def test_all_of_a_restore_is_safe_before_its_ledger_has_its_name(
+    state: StateFolder, daemon: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup(state, tmp_path / "backup")
+    new = tmp_path / "new"
+    syncs = Syncs(monkeypatch, new)
+    restore(tmp_path / "backup", new)
+    results = {path: path.stat().st_ino for path in new.glob("results/*/*.json")}
+    assert len(results) == 3
+    assert {*results.values(), (new / "ledger.sqlite").stat().st_ino} <= {*syncs.files}
+    for path, inode in results.items():
+        names = syncs.seen_by(path.parent)
+        assert names[path] == inode
+        assert new / "ledger.sqlite" not in names
+    for folder in {path.parent for path in results}:
+        assert any(path == folder.parent and folder in names for path, names in syncs.folders)
+    assert new / "ledger.sqlite" in syncs.seen_by(new)
+
+
+@pytest.mark.parametrize("fails", ["/results/", ".ledger.sqlite.part"])
+def test_a_sync_that_fails_leaves_a_restore_without_a_ledger(
+    state: StateFolder, daemon: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    backup(state, tmp_path / "backup")
+    with monkeypatch.context() as patched:
+        Syncs(patched, tmp_path / "new", fails=fails)
+        with pytest.raises(StateError, match=r"Input/output error.*check the disk"):
+            restore(tmp_path / "backup", tmp_path / "new")
+    assert not list((tmp_path / "new").glob("*ledger*"))
+    assert restore(tmp_path / "backup", tmp_path / "new").results == 3
+
+
+def test_a_second_backup_into_the_same_folder_is_refused_while_the_first_is_running(
+    state: StateFolder, daemon: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would write one file, and the first would give the good backup's name to what the second has of it."""
+    folder = tmp_path / "backup"
+    backup(state, folder)
+    tried: list[str] = []
+    fsync = os.fsync
+
+    def meanwhile(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == ".ledger.sqlite.part" and not tried:
+            tried.append("")
+            try:
+                backup(state, folder)
+            except UsageError as fault:
+                tried[0] = str(fault)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    assert backup(state, folder).reports == 3
+    assert tried == [f"another backup into {folder} is running; wait for it"]
+    assert backup(state, folder).reports == 3  # the folder is free again
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(state: StateFolder, daemon: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "backup"):
+        with pytest.raises(StateError, match="check the disk"):
+            backup(state, folder)
+
+
 def test_folders_that_are_not_for_this_backup(state: StateFolder, daemon: Ledger, tmp_path: Path) -> None:
     other = open_state(tmp_path / "other")
     Ledger(other.ledger, site_key=other.site_key).close()
@@ -200,6 +324,10 @@ def test_what_cannot_be_restored_is_named_with_the_fix(state: StateFolder, daemo
     used.archive.mkdir()
     with pytest.raises(UsageError, match="is another box's; name a new folder"):
         restore(folder, used.root)
+    for key in (b"", state.site_key[:-1], state.site_key + b"x"):
+        (folder / "site.key").write_bytes(key)
+        with pytest.raises(UsageError, match=rf"site.key is damaged \({len(key)} bytes\); use an earlier backup"):
+            restore(folder, tmp_path / "new")
     (folder / "site.key").rename(folder / "key")
     with pytest.raises(UsageError, match=r"is no backup: site.key is missing"):
         restore(folder, tmp_path / "new")
@@ -212,6 +340,8 @@ def test_a_ledger_that_was_lost_is_restored_into_its_own_folder(
     backup(state, tmp_path / "backup")
     before = tree(state.root)
     state.ledger.unlink()
+    with pytest.raises(StateError, match="holds results and no ledger; run edge-cxr restore"):
+        open_state(state.root)  # as the daemon does
     with pytest.raises(UsageError, match="or its log"):  # which would be applied to what is restored
         restore(tmp_path / "backup", state.root)
     daemon.close()
@@ -260,3 +390,20 @@ def test_a_damaged_ledger_does_not_replace_a_good_backup(state: StateFolder, dae
     with pytest.raises(StateError, match="damaged"):
         backup(state, tmp_path / "backup")
     assert (tree(tmp_path / "backup"), (tmp_path / "backup" / "ledger.sqlite").read_bytes()) == before
+
+
+def test_a_copy_that_cannot_be_read_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "copy").write_bytes(b"not a database" * 1000)
+    with pytest.raises(StateError, match="is damaged"):
+        list(documents(tmp_path / "copy"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_another_users_folder_is_not_restored_into(state: StateFolder, daemon: Ledger, tmp_path: Path) -> None:
+    """Its daemon could not read what this user would make there."""
+    backup(state, tmp_path / "backup")
+    (tmp_path / "new").mkdir()
+    os.chown(tmp_path / "new", 1, 1)
+    with pytest.raises(UsageError, match="belongs to user 1, this is user 0"):
+        restore(tmp_path / "backup", tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from reports import scored, sha
 from edge.case_index import PAGE, EarlierCases, add, differing, empty_index, search
 from edge.index_file import Stamp, load, locked, path_of, remove_all, save
 from edge.outputs.report_json import encode
-from edge.similarity import NumberedCase, ScannedCases
+from edge.similarity import Extent, NumberedCase, ScannedCases
 from edge.store import Ledger
 
 MANY = 3 * PAGE
@@ -290,6 +290,84 @@ def test_a_file_that_cannot_be_written_is_told_and_stops_nothing(tmp_path: Path)
     earlier.keep(stop, warn=warnings.append)
     assert len(warnings) == 1
     assert "check the disk" in warnings[0]
+
+
+def kept(earlier: EarlierCases, done: Callable[[], bool], warnings: list[str], *, each_s: float = 3600.0) -> None:
+    """The thread of the daemon, until something has happened."""
+    stop, deadline = threading.Event(), time.monotonic() + PATIENCE_S
+    thread = threading.Thread(
+        target=earlier.keep, args=(stop,), kwargs={"warn": warnings.append, "catch_up_each_s": each_s}
+    )
+    thread.start()
+    try:
+        while not done():
+            assert thread.is_alive()
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.01)
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
+
+
+def test_a_folder_that_cannot_be_used_is_told_once_until_as_many_more_were_added(tmp_path: Path) -> None:
+    """As when another user made it."""
+    (tmp_path / "index").write_text("in the way")
+    ledger, warnings = FakeLedger(numbered(MANY, 0)), list[str]()
+    earlier = completed(EarlierCases(tmp_path / "index", ledger, BUNDLE, size=128))
+    looks = iter(range(100))
+    kept(earlier, lambda: next(looks) > 80, warnings)  # 0.8 s: some four looks
+    assert len(warnings) == 1
+    ledger.add(numbered(1000, 1, after=MANY))
+    earlier.catch_up()
+    kept(earlier, lambda: len(warnings) > 1, warnings)
+
+
+def test_what_was_forgotten_leaves_the_memory_though_nobody_searches(tmp_path: Path) -> None:
+    ledger = FakeLedger(numbered(30, 0))
+    earlier = opened(tmp_path, ledger)
+    ledger.forget(7)
+    kept(earlier, lambda: len(earlier) == 29, [], each_s=0.05)
+
+
+def test_a_save_that_was_refused_starts_the_index_over(tmp_path: Path) -> None:
+    ledger = FakeLedger(numbered(MANY, 0))
+    earlier = completed(opened(tmp_path, ledger))  # not saved yet
+    ledger.forget(7)
+    kept(earlier, lambda: not earlier.pending and path_of(tmp_path, BUNDLE).exists(), [])
+    assert len(earlier) == MANY - 1
+
+
+class ForgetsMeanwhile(FakeLedger):
+    """Another process forgets a case as soon as a save has asked what was forgotten, and removes every index file."""
+
+    def __init__(self, cases: Sequence[NumberedCase], folder: Path) -> None:
+        super().__init__(cases)
+        self._folder = folder
+        self.forgets = False
+        self.other = threading.Thread(target=self._forget)
+
+    def _forget(self) -> None:
+        self.forget(7)
+        with locked(self._folder):
+            remove_all(self._folder)
+
+    def extent(self) -> Extent:
+        extent = super().extent()
+        if self.forgets:
+            self.forgets = False
+            self.other.start()
+            self.other.join(0.5)  # it ends within this time if nothing holds it
+        return extent
+
+
+def test_a_case_forgotten_while_the_index_is_saved_is_in_no_file(tmp_path: Path) -> None:
+    ledger = ForgetsMeanwhile(numbered(30, 0), tmp_path)
+    earlier = opened(tmp_path, ledger)  # type: ignore[arg-type]
+    ledger.forgets = True
+    earlier.save()
+    ledger.other.join(PATIENCE_S)
+    assert 7 not in ledger.cases
+    assert not path_of(tmp_path, BUNDLE).exists()
 
 
 def test_what_is_saved_is_not_saved_again_until_it_grew(tmp_path: Path) -> None:

@@ -99,8 +99,12 @@ def test_what_the_file_gets_wrong_is_named_with_the_fix(tmp_path: Path, text: st
         ({"EDGE_CXR_INCLUDE_EARLIER_CASES": "maybe"}, "must be of type bool"),
         ({"EDGE_CXR_AFTER": "burn"}, r"after \(environment\) is 'burn'"),
         ({"EDGE_CXR_TRUSTED_KEYS": f"{ONE},"}, r"trusted_keys \(environment\) holds ''; a key is"),
-        ({"EDGE_CXR_SCAN_S": "nan"}, r"scan_s \(environment\) is nan; it must be a number of seconds"),
-        ({"EDGE_CXR_DECODE_LIMIT_S": "inf"}, "must be a number of seconds"),
+        ({"EDGE_CXR_SCAN_S": "nan"}, r"scan_s \(environment\) is nan; it must be a number"),
+        (
+            {"EDGE_CXR_RESERVE_PERCENT": "150"},
+            r"reserve_percent \(environment\) is 150.0; it must lie between 0 and 100",
+        ),
+        ({"EDGE_CXR_DECODE_LIMIT_S": "inf"}, "must be a number"),
     ],
 )
 def test_what_the_environment_gets_wrong(environment: dict[str, str], message: str) -> None:

@@ -150,6 +150,7 @@ def test_same_instance_is_a_duplicate_and_with_other_pixels_a_conflict(config: C
 def test_what_happens_to_inputs_afterwards(config: Config, incoming: Path, after: str) -> None:
     phantom(incoming / "good.dcm")
     (incoming / "bad.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    os.utime(incoming / "bad.dcm", (1, 1))  # or its writer might go on
     reports = run_once(Config(**{**vars(config), "after": after}), incoming)
     good = next(report for report in reports if report.scored)
     bad = next(report for report in reports if not report.scored)
@@ -349,7 +350,7 @@ def test_a_link_in_place_of_a_seen_file_is_not_followed_and_not_forgotten(config
     logger.addFilter(lambda record: bool(warnings.append(record.getMessage())) or True)
     inbox = Recording(incoming, lambda _: False)
     nothing: Any = None  # neither pipeline nor ledger is reached
-    take = Take(nothing, nothing, inbox, nothing, logger, in_flight=set(), unfinished_after_s=60)
+    take = Take(nothing, nothing, inbox, nothing, nothing, logger, in_flight=set(), unfinished_after_s=60)
     assert take(Sighting(incoming / "a.dcm", 1, 1, 1)) is None
     assert take.unopened == 1
     assert put_back == [60]
@@ -561,3 +562,60 @@ def test_a_forgotten_file_that_was_kept_is_not_scored_again(config: Config, inco
     copied = shutil.copytree(incoming, tmp_path / "copied")
     assert run_once(config, copied) == []
     assert results(config) == []
+
+
+def test_a_single_run_leaves_an_unfinished_file_to_its_writer(config: Config, incoming: Path) -> None:
+    """It has its result at once, and its place until it is old; finished meanwhile, it is another file."""
+    archiving = Config(**{**vars(config), "after": "archive"})
+    whole = phantom(incoming.parent / "whole.dcm").read_bytes()
+    path = incoming / "slow.dcm"
+    path.write_bytes(whole[: len(whole) // 2])
+    (report,) = run_once(archiving, incoming)
+    assert report.reason == "truncated"
+    assert path.exists()
+    with path.open("ab") as opened:
+        opened.write(whole[len(whole) // 2 :])
+    (report,) = run_once(archiving, incoming)
+    assert report.scored
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("known", [b"", b"\0" * 128 + b"DICM"], ids=["empty", "preamble"])
+def test_a_writer_that_begins_with_known_bytes_is_left_time(config: Config, incoming: Path, known: bytes) -> None:
+    """Whoever touches a file first, or pauses after the preamble, leaves bytes that have their result already."""
+    whole = phantom(incoming.parent / "whole.dcm", sop_instance_uid="1.2.3").read_bytes()
+    (incoming / "before.dcm").write_bytes(known)
+    os.utime(incoming / "before.dcm", (1, 1))
+    deleting = Config(**{**vars(config), "after": "delete"})
+    assert [report.scored for report in run_once(deleting, incoming)] == [False]
+    seen: list[Report] = []
+    path = incoming / "slow.dcm"
+    with watching(deleting, incoming, lambda _, report: seen.append(report)):
+        path.write_bytes(known)
+        time.sleep(2.0)
+        assert path.exists()
+        path.write_bytes(whole)
+        wait_until(lambda: len(seen) == 1)
+    assert seen[0].scored
+
+
+def test_known_bytes_that_stay_as_they_are_go_in_the_end(config: Config, incoming: Path) -> None:
+    deleting = Config(**{**vars(config), "after": "delete", "unfinished_after_s": 1.0})
+    (incoming / "before.dcm").write_bytes(b"")
+    os.utime(incoming / "before.dcm", (1, 1))
+    run_once(deleting, incoming)
+    (incoming / "again.dcm").write_bytes(b"")
+    with watching(deleting, incoming, lambda *_: None):
+        wait_until(lambda: not (incoming / "again.dcm").exists())
+    assert len(results(config)) == 1
+
+
+@pytest.mark.parametrize("inside", ["incoming", "state"])
+def test_folders_one_inside_the_other_are_refused(config: Config, incoming: Path, inside: str) -> None:
+    if inside == "incoming":
+        nested, watched = Config(**{**vars(config), "state": str(incoming / "state")}), incoming
+    else:
+        nested, watched = config, Path(config.state) / "archive"
+        watched.mkdir(parents=True)
+    with pytest.raises(UsageError, match="lies inside the"):
+        run_once(nested, watched)

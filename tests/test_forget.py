@@ -2,24 +2,26 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import apsw
 import numpy as np
 import pytest
+from file_locks import begun_and_waits, kept_waiting
 from kept_cases import finish, tree
 from kill_points import killed_at
 from reports import BUNDLE, refused, scored, sha, sighting_of
 
 from edge.errors import StateError, UsageError
 from edge.forget import Forgotten, forget
-from edge.outputs.report_json import report_json
+from edge.outputs.disposal import dispose
+from edge.outputs.report_json import encode, report_json, write_result
 from edge.requeue import choose, requeue
-from edge.state import StateFolder, open_state
+from edge.state import StateFolder, files_held, open_state
 from edge.store import Ledger
-from edge.upkeep import Upkeep
+from edge.upkeep import Document, Mentions, Upkeep
 from edge.values import Neighbour, Reason, Report, Source
 
 OTHER = "0" * 64
@@ -141,7 +143,7 @@ def test_a_log_that_is_not_emptied_is_caught(
     state: StateFolder, daemon: Ledger, upkeep: Upkeep, tmp_path: Path
 ) -> None:
     class Forgetful(Upkeep):
-        def clear_log(self) -> None:
+        def clear_log(self, *, tries: int = 0, wait_s: float = 0) -> None:
             pass
 
     fill(state, daemon, tmp_path / "incoming")
@@ -221,17 +223,20 @@ def test_a_file_that_still_lies_there_is_not_taken_again(
 def test_a_reader_that_holds_the_log_is_named_and_the_same_call_finishes(
     state: StateFolder, daemon: Ledger, upkeep: Upkeep, tmp_path: Path
 ) -> None:
+    class Impatient(Upkeep):
+        def clear_log(self, *, tries: int = 2, wait_s: float = 0.05) -> None:
+            super().clear_log(tries=tries, wait_s=wait_s)
+
     fill(state, daemon, tmp_path / "incoming")
-    upkeep._connection.set_busy_timeout(100)
     reader = apsw.Connection(str(state.ledger), flags=apsw.SQLITE_OPEN_READONLY)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM cases").fetchall()
-    with pytest.raises(StateError, match=r"another program reads the ledger .* close that program and run it again"):
-        forget([CASE], state, upkeep)
+    fault = r"another program reads the ledger .* close that program and run it again"
+    with Impatient(state.ledger, site_key=state.site_key) as ledger, pytest.raises(StateError, match=fault):
+        forget([CASE], state, ledger)
     assert remains(state.root) != set()
     release = threading.Timer(0.3, reader.close)
-    release.start()
-    upkeep._connection.set_busy_timeout(10_000)  # it is waited for
+    release.start()  # it is waited for
     assert forget([CASE], state, upkeep) == [Forgotten(CASE, files=0, mentions=0)]
     release.join()
     assert remains(state.root) == set()
@@ -302,3 +307,140 @@ def test_what_is_judged_again_while_it_is_forgotten_can_be_forgotten_again(
     assert remains(state.root) != set()
     assert forget([CASE], state, upkeep) == [Forgotten(CASE, files=2, mentions=0)]
     assert remains(state.root) == set()
+
+
+def test_the_daemon_writes_while_a_reader_is_waited_for(
+    state: StateFolder, daemon: Ledger, upkeep: Upkeep, tmp_path: Path
+) -> None:
+    """A checkpoint that waits for a reader lets nobody write: it must not wait for as long as the daemon would."""
+    finish(scored(1), state, daemon, tmp_path)
+    reader = apsw.Connection(str(state.ledger), flags=apsw.SQLITE_OPEN_READONLY)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM cases").fetchall()
+    finish(scored(2), state, daemon, tmp_path)
+    daemon._connection.set_busy_timeout(2_000)
+    clearing = threading.Thread(target=lambda: upkeep.clear_log(tries=1_000, wait_s=0.1))
+    clearing.start()
+    number = 3
+    for number in range(3, 10):
+        finish(scored(number), state, daemon, tmp_path)
+        assert clearing.is_alive()
+    reader.close()
+    clearing.join(60)
+    assert not clearing.is_alive()
+    assert (state.root / "ledger.sqlite-wal").stat().st_size == 0
+    assert len(daemon.earlier_cases(BUNDLE)) == number
+
+
+def test_a_result_that_the_daemon_writes_meanwhile_is_not_undone(
+    state: StateFolder, daemon: Ledger, upkeep: Upkeep, tmp_path: Path
+) -> None:
+    """The other case is judged again while its file is about to be rewritten."""
+    finish(gone(), state, daemon, tmp_path)
+    finish(near_gone(2), state, daemon, tmp_path)
+    upkeep.ask_again([sha(2)])
+    anew = scored(2, score=0.125)
+    result = state.results(BUNDLE) / f"{anew.case_id}.json"
+    with kept_waiting(state, lambda: forget([CASE], state, upkeep)):
+        assert CASE in result.read_text()
+        write_result(state.results(BUNDLE), anew.case_id, encode(anew))
+        daemon.record(anew, encode(anew), None)
+    assert result.read_text() == encode(anew)
+    assert daemon.reports(anew.case_id) == [report_json(anew)]
+    assert remains(state.root) == set()  # not even in the report that was superseded
+
+
+def test_a_case_whose_file_is_being_put_away_is_forgotten_after_that(
+    state: StateFolder, daemon: Ledger, upkeep: Upkeep, tmp_path: Path
+) -> None:
+    incoming = tmp_path / "chest.dcm"
+    incoming.write_bytes(PIXELS)
+    sighting = sighting_of(incoming)
+    write_result(state.results(BUNDLE), CASE, encode(gone()))
+    daemon.record(gone(), encode(gone()), sighting)
+    with kept_waiting(state, lambda: forget([CASE], state, upkeep)):
+        assert len(daemon.reports(CASE)) == 1
+        dispose(sighting, gone().finished, state, after="archive")
+        assert len(tree(state.archive)) == 1
+    assert remains(state.root) == set()
+
+
+def test_what_comes_back_at_the_commit_comes_back_whole(state: StateFolder, daemon: Ledger, tmp_path: Path) -> None:
+    """Between the commit and the removal of the files the daemon waits, or its new result would go with the old."""
+    finish(gone(), state, daemon, tmp_path, content=PIXELS)
+    came_back: list[Callable[[], None]] = []
+
+    def write_again() -> None:
+        with files_held(state):
+            finish(gone(), state, daemon, tmp_path, content=PIXELS)
+
+    class Overtaken(Upkeep):
+        def forget(self, found: Mentions, blank: Callable[[str], str], before: Callable[[Document], None]) -> int:
+            mentions = super().forget(found, blank, before)
+            came_back.append(begun_and_waits(write_again))
+            return mentions
+
+    with Overtaken(state.ledger, site_key=state.site_key) as ledger:
+        forget([CASE], state, ledger)
+    came_back[0]()
+    assert len(daemon.reports(CASE)) == 1
+    assert set(tree(state.root)) >= {f"archive/{CASE}.dcm", f"results/{BUNDLE[:12]}/{CASE}.json"}
+
+
+def test_nobody_waits_while_millions_of_reports_are_searched(
+    state: StateFolder, daemon: Ledger, tmp_path: Path
+) -> None:
+    class Searching(Upkeep):
+        def mentions(self, case_id: str) -> Mentions:
+            with files_held(state):
+                finish(near_gone(2), state, daemon, tmp_path)
+            return super().mentions(case_id)
+
+    finish(gone(), state, daemon, tmp_path)
+    with Searching(state.ledger, site_key=state.site_key) as ledger:
+        forget([CASE], state, ledger)
+    assert remains(state.root) == set()
+
+
+@pytest.mark.parametrize("rest", [b"", b"\xff\xfe"])
+def test_a_damaged_file_of_another_case_is_written_as_the_ledger_has_it(
+    state: StateFolder, daemon: Ledger, upkeep: Upkeep, tmp_path: Path, rest: bytes
+) -> None:
+    detail = f"case {CASE} has the same SOPInstanceUID and other pixels; find out which is right"
+    finish(gone(), state, daemon, tmp_path)
+    finish(near_gone(2), state, daemon, tmp_path)
+    finish(told_gone(4, Reason.CONFLICT, detail), state, daemon, tmp_path)
+    result = state.results(BUNDLE) / f"{sha(2)[:16]}.json"
+    reason = state.quarantine / f"{sha(4)[:16]}.reason.json"
+    for path in (result, reason):
+        path.write_bytes(path.read_bytes()[:-20] + rest)
+        assert CASE.encode() in path.read_bytes()
+    forget([CASE], state, upkeep)
+    assert remains(state.root) == set()
+    assert result.read_text() == encode(scored(2))
+    unnamed = detail.replace(f"case {CASE}", "a case that was forgotten")
+    assert json.loads(reason.read_bytes()) == {"case_id": sha(4)[:16], "reason": "conflict", "detail": unnamed}
+
+
+def test_a_damaged_file_is_not_written_as_it_was_superseded(
+    state: StateFolder, daemon: Ledger, upkeep: Upkeep, tmp_path: Path
+) -> None:
+    """Judged again since: the earlier report names the case too, and is no longer the result."""
+    finish(gone(), state, daemon, tmp_path)
+    finish(near_gone(2), state, daemon, tmp_path)
+    upkeep.ask_again([sha(2)])
+    anew = scored(2, score=0.125)
+    finish(anew, state, daemon, tmp_path)
+    result = state.results(BUNDLE) / f"{anew.case_id}.json"
+    result.write_text(f"damaged {CASE}")
+    assert forget([CASE], state, upkeep)[0].mentions == 1
+    assert result.read_text() == encode(anew)
+
+
+def test_results_that_were_removed_stay_so(state: StateFolder, daemon: Ledger, upkeep: Upkeep, tmp_path: Path) -> None:
+    finish(gone(), state, daemon, tmp_path)
+    finish(near_gone(2), state, daemon, tmp_path)
+    for result in state.results(BUNDLE).iterdir():
+        result.unlink()
+    assert forget([CASE], state, upkeep)[0].mentions == 1
+    assert tree(state.root / "results") == {}

@@ -1,10 +1,12 @@
 """The watch folder: real files, and every complete one handed out once."""
 
+import errno
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from edge.folders import Folders
 from edge.inbox import Inbox, Pace, mode
 from edge.looks import is_temporary, look
 from edge.mounts import announces, filesystem_of
+from edge.notifications import Changes, Notifications
 from edge.values import Sighting
 from edge.window import SIZE
 
@@ -485,7 +488,7 @@ def test_a_file_that_comes_during_a_backlog_is_not_kept_waiting(tmp_path: Path) 
 
 def test_taken_back_files_that_fill_the_window_are_not_lost(tmp_path: Path) -> None:
     """Deferred files fall out of a full window like others, and are found again when their time has come."""
-    count = SIZE + 300
+    count = 2 * SIZE
     for number in range(count):
         (tmp_path / f"{number:06}").touch()
         os.utime(tmp_path / f"{number:06}", ns=(0, number))
@@ -495,7 +498,7 @@ def test_taken_back_files_that_fill_the_window_are_not_lost(tmp_path: Path) -> N
         name = sighting.path.name
         twice[name] = twice.get(name, 0) + 1
         if twice[name] == 1:
-            inbox.look_again(sighting, after_s=0.5)
+            inbox.look_again(sighting, after_s=2.0)
     assert len(twice) == count
     assert set(twice.values()) == {2}
 
@@ -513,3 +516,147 @@ def test_whatever_the_clock_says_a_file_that_stands_still_comes(scanner: Watcher
 def test_a_file_dated_back_is_another_look(scanner: Watcher, tmp_path: Path) -> None:
     os.utime(tmp_path / "first", (1, 1))
     assert scanner.next().name == "first"
+
+
+class Silent(Notifications):
+    """A kernel that dropped every event, and says so when it is asked to."""
+
+    drops = threading.Event()
+
+    def read(self, *, wait_s: float) -> Changes:
+        super().read(wait_s=wait_s)
+        lost = self.drops.is_set()
+        self.drops.clear()
+        return Changes(lost=lost)
+
+
+def test_lost_events_are_made_up_for_by_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.inbox.Notifications", Silent)
+    for watcher in watching(tmp_path, RARELY_S):
+        (tmp_path / "second").write_bytes(b"x")
+        assert watcher.nothing_for(10 * LOOK_S)
+        Silent.drops.set()
+        assert watcher.next().name == "second"
+
+
+def test_a_new_folder_with_a_temporary_name_waits_for_its_name(tmp_path: Path) -> None:
+    for watcher in watching(tmp_path, RARELY_S):
+        (tmp_path / "ward.part").mkdir()
+        (tmp_path / "ward.part" / "a").write_bytes(b"x")
+        assert watcher.nothing_for(10 * LOOK_S)
+        (tmp_path / "ward.part").rename(tmp_path / "ward")
+        assert watcher.next() == tmp_path / "ward" / "a"
+
+
+def test_a_folder_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+    """Between a scan's listing of the parent and its reading of the folder, or later, before a file is handed out."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "private").write_bytes(b"x")
+    root = tmp_path / "incoming"
+    root.mkdir()
+    (root / "folder").symlink_to(tmp_path / "elsewhere")
+    folders = Folders(root)
+    assert list(folders.below(root / "folder", lambda folder, told: None)) == []
+    with Notifications() as notifications:
+        assert not notifications.follow(root / "folder")
+    inbox = Inbox(root, nothing_known)
+    seen = look(root / "folder" / "private")
+    assert seen is not None
+    assert not inbox._hand_out(seen)
+
+
+class Failing(os.PathLike[str]):
+    """A directory entry of a share that fails."""
+
+    name = "stale"
+
+    def __fspath__(self) -> str:
+        return self.name
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+def test_an_entry_that_cannot_be_looked_at_keeps_no_other_from_being_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"x")
+    scandir = os.scandir
+
+    @contextmanager
+    def with_a_stale_one(opened: int) -> Iterator[Iterator[object]]:
+        with scandir(opened) as entries:
+            yield iter([Failing(), *entries])
+
+    monkeypatch.setattr(os, "scandir", with_a_stale_one)
+    said: list[str] = []
+    inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S), warn=said.append)
+    assert sorted(seen.path.name for seen in inbox.settled(threading.Event())) == ["a", "b"]
+    assert inbox.unreadable == 1
+    assert len(said) == 1
+    assert "cannot be looked at" in said[0]
+    assert "stale" not in said[0].split("(")[0]
+
+
+def test_another_folder_in_the_roots_place_is_told(tmp_path: Path) -> None:
+    root, told = tmp_path / "incoming", []
+    root.mkdir()
+    (root / "first").write_bytes(b"x")
+    pace = Pace(look_s=LOOK_S, still_s=2 * LOOK_S, scan_s=SCAN_S, poll_s=SCAN_S)
+    started = Watcher(Inbox(root, nothing_known, pace=pace, appeared=lambda: told.append(root.stat().st_ino)))
+    thread = threading.Thread(target=started.run)
+    thread.start()
+    try:
+        assert started.next().name == "first"
+        root.rename(tmp_path / "away")
+        root.mkdir()
+        (root / "second").write_bytes(b"x")
+        assert started.next().name == "second"
+    finally:
+        started.stop.set()
+        thread.join(PATIENCE_S)
+    assert told == [(tmp_path / "away").stat().st_ino, root.stat().st_ino]
+
+
+def test_a_file_rewritten_within_a_tick_of_the_clock_comes_again(tmp_path: Path) -> None:
+    """Same size, same times: only its writer's close tells."""
+    for watcher in watching(tmp_path, RARELY_S):
+        seen = (tmp_path / "first").stat()
+        with (tmp_path / "first").open("r+b") as opened:
+            opened.write(b"S")
+            opened.flush()
+            os.utime(opened.fileno(), ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        assert watcher.next().name == "first"
+
+
+def test_files_that_are_gone_are_not_remembered(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"x")
+    inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S))
+    for sighting in inbox.settled(threading.Event()):
+        if sighting.path.name == "c":
+            inbox.look_again(sighting, after_s=3 * LOOK_S)
+            break
+    assert len(inbox._handed_out) == 2
+    for name in "abc":
+        (tmp_path / name).unlink()
+    inbox._scan(None)
+    assert len(inbox._handed_out) == 0
+    assert inbox._deferred == {}
+
+
+def test_scans_keep_their_distance(tmp_path: Path) -> None:
+    """200 times their own CPU time where events are told, 20 times their length where not."""
+    for number in range(2000):
+        (tmp_path / f"{number}").touch()
+    pauses = {}
+    for watching_by in ("events", "polling"):
+        inbox = Inbox(tmp_path, lambda seen: True, pace=Pace(scan_s=1e-9, poll_s=1e-9), watching=watching_by)
+        with Notifications() as notifications:
+            started_s = time.monotonic()
+            inbox._scan_in_time(notifications if watching_by == "events" else None)
+            spent_s = time.monotonic() - started_s
+            pauses[watching_by] = (inbox._next_scan_s - time.monotonic()) / spent_s
+    assert pauses["events"] > 40  # of the wall clock: the CPU time is the greater part of it
+    assert 10 < pauses["polling"] < 21

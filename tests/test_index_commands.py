@@ -1,6 +1,7 @@
 """`edge-cxr index` on a state folder with a real ledger: verify tells and changes nothing, rebuild mends."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +87,16 @@ def test_without_a_ledger_nothing_is_made(command: str, bundle: Path, tmp_path: 
     assert told.exit_code == 2
     assert "holds no ledger; check --state" in told.stderr
     assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_nothing_is_built_in_another_users_state_folder(state: Path, bundle: Path) -> None:
+    """Its daemon could neither lock nor replace the file of root."""
+    os.chown(state / "ledger.sqlite", 1, 1)
+    told = call("rebuild", state, bundle)
+    assert told.exit_code == 2
+    assert "belongs to user 1, this is user 0" in told.stderr
+    assert not (state / "index").exists()
 
 
 def test_verify_without_a_file_or_with_a_damaged_one_fails(state: Path, bundle: Path) -> None:

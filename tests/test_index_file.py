@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,20 @@ def test_a_save_that_fails_leaves_the_earlier_file_and_no_half_one(tmp_path: Pat
     path.rmdir()
     path.write_bytes(whole)
     assert load(path, BUNDLE) is not None
+
+
+def test_a_large_index_is_not_copied_to_be_saved(tmp_path: Path) -> None:
+    payload = bytearray(8_000_000)
+    tracemalloc.start()
+    try:
+        save(path_of(tmp_path, BUNDLE), STAMP, payload)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(payload) / 8
+    kept = load(path_of(tmp_path, BUNDLE), BUNDLE)
+    assert kept is not None
+    assert kept[1] == payload
 
 
 def test_the_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ LAYERS = (
     {"grey", "pixel_data", "header", "dicom", "read", "preprocess", "phantom", "snapshot", "log"},
     {"wire", "worker", "decoder", "seal", "external_data", "strict_json", "bundle", "schema", "index_file"},
     {"engines", "quality", "similarity", "case_index", "index_check", "known_answer"},
-    {"store", "upkeep", "ledger_copy", "metrics", "pipeline", "http"},
+    {"store", "upkeep", "mentions", "ledger_copy", "metrics", "pipeline", "http"},
     {"folders"},
     {"inbox"},
     {"outputs", "state"},

@@ -171,7 +171,7 @@ def test_the_operators_page_has_something_for_every_reason() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-@pytest.mark.parametrize("command", [("requeue", "0" * 16), ("backup", "somewhere")])
+@pytest.mark.parametrize("command", [("requeue", "0" * 16), ("retain",), ("backup", "somewhere")])
 def test_another_users_state_folder_is_left_alone(box: Path, command: tuple[str, ...]) -> None:
     """Files of root in it would stop a daemon that is not root."""
     os.chown(box / "state" / "ledger.sqlite", 1, 1)

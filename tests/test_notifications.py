@@ -1,5 +1,7 @@
 """inotify as the kernel gives it: closed and renamed files, new folders, and the word that events were lost."""
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +25,8 @@ def test_closed_and_renamed_files_and_new_folders(notifications: Notifications, 
     (tmp_path / "closed").rename(tmp_path / "renamed")
     (tmp_path / "folder").mkdir()
     changes = notifications.read(wait_s=WAIT_S)
-    assert changes.closed == (tmp_path / "closed", tmp_path / "renamed")
+    assert changes.closed == (tmp_path / "closed",)
+    assert changes.moved == (tmp_path / "renamed",)
     assert changes.folders == (tmp_path / "folder",)
     assert not changes.lost
     assert notifications.read(wait_s=0) == Changes()
@@ -56,3 +59,25 @@ def test_the_queue_overflowed_for_real(notifications: Notifications, tmp_path: P
         changes = notifications.read(wait_s=0)
         assert changes != Changes(), "the overflow was not told"
         lost = changes.lost
+
+
+def test_no_more_watches_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    with Notifications(warn=said.append) as notifications:
+
+        def none_left(path: str, mask: int) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(notifications._inotify, "add_watch", none_left)
+        assert not notifications.follow(tmp_path)
+        assert not notifications.follow(tmp_path)
+    assert len(said) == 1
+    assert "fs.inotify.max_user_watches" in said[0]
+
+
+def test_a_folder_that_went_is_no_longer_heard_under_its_name(notifications: Notifications, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    notifications.follow(tmp_path / "folder")
+    (tmp_path / "folder").rmdir()
+    notifications.read(wait_s=WAIT_S)
+    assert list(notifications._folders.values()) == [tmp_path]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from file_locks import kept_waiting
 from kept_cases import finish, tree
 from kill_points import killed_at
 from reports import BUNDLE, refused, scored, sha, sighting_of
@@ -122,6 +123,32 @@ def test_a_reason_that_the_daemon_wrote_meanwhile_stays(state: StateFolder, daem
     with Slow(state.ledger, site_key=state.site_key) as ledger:
         requeue(choose(ledger, ids(1)), state, ledger)
     assert reason.stat().st_ino != before
+
+
+def test_no_file_moves_while_others_have_them(
+    state: StateFolder, daemon: Ledger, upkeep: Upkeep, incoming: Path
+) -> None:
+    """Nor does what stood in the archive when it was looked at have to be there still."""
+    finish(scored(1), state, daemon, incoming)
+    archived = state.archive / f"{ids(1)[0]}.dcm"
+    with kept_waiting(state, lambda: requeue(choose(upkeep, ids(1)), state, upkeep)):
+        assert daemon.finished(sha(1)) is None
+        assert archived.exists()
+        archived.unlink()  # as by forget
+    assert tree(state.requeued) == {}
+
+
+def test_no_reason_goes_while_others_have_the_files(
+    state: StateFolder, daemon: Ledger, upkeep: Upkeep, incoming: Path
+) -> None:
+    """Its file is gone already; meanwhile the daemon judges another copy, and says why anew."""
+    finish(refused(1), state, daemon, incoming)
+    (state.quarantine / f"{ids(1)[0]}.dcm").unlink()
+    reason = state.quarantine / f"{ids(1)[0]}.reason.json"
+    with kept_waiting(state, lambda: requeue(choose(upkeep, ids(1)), state, upkeep)):
+        finish(refused(1), state, daemon, incoming)
+        (state.quarantine / f"{ids(1)[0]}.dcm").unlink()
+    assert reason.exists()
 
 
 def test_unfinished_files_stay(state: StateFolder, daemon: Ledger, upkeep: Upkeep, incoming: Path) -> None:

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from file_locks import begun_and_waits
 
-from edge.errors import StateError
+from edge.errors import StateError, UsageError
 from edge.mounts import filesystem_of
-from edge.state import lock_state, open_state
+from edge.state import existing_state, files_held, lock_state, open_state
 
 HOLD = """
 import sys
@@ -64,6 +65,37 @@ def test_a_lost_key_beside_a_ledger_is_named(tmp_path: Path) -> None:
     (state.root / "site.key").unlink()
     with pytest.raises(StateError, match=r"site\.key is missing, .* restore it"):
         open_state(tmp_path / "state")
+
+
+def test_results_without_a_ledger_are_no_new_box(tmp_path: Path) -> None:
+    """An empty ledger would have everything scored again."""
+    state = open_state(tmp_path / "state")
+    state.results("b" * 64).mkdir(parents=True)
+    with pytest.raises(StateError, match=r"state holds results and no ledger; run edge-cxr restore, .*--state"):
+        open_state(state.root)
+    assert open_state(state.root, restoring=True) == state
+    state.ledger.touch()
+    assert open_state(state.root) == state
+
+
+def test_a_command_opens_only_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="none holds no ledger; check --state"):
+        existing_state(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    state = open_state(tmp_path / "state")
+    with pytest.raises(UsageError, match="holds no ledger"):
+        existing_state(state.root)
+    state.ledger.touch()
+    assert existing_state(state.root) == state
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_command_leaves_another_users_folder_alone(tmp_path: Path) -> None:
+    state = open_state(tmp_path / "state")
+    state.ledger.touch()
+    os.chown(state.ledger, 1, 1)
+    with pytest.raises(UsageError, match=r"belongs to user 1, this is user 0; .* sudo -u"):
+        existing_state(state.root)
 
 
 def test_paths(tmp_path: Path) -> None:
@@ -144,3 +176,49 @@ def test_a_mount_point_is_found_whatever_its_name(tmp_path: Path, name: str) -> 
     (tmp_path / "mountinfo").write_bytes(b"\n".join(lines) + b"\n")
     assert filesystem_of(share / "deeper", mountinfo=tmp_path / "mountinfo") == "cifs"
     assert filesystem_of(tmp_path, mountinfo=tmp_path / "mountinfo") == "ext4"
+
+
+HOLD_FILES = """
+import sys
+from pathlib import Path
+from edge.state import files_held, open_state
+with files_held(open_state(Path(sys.argv[1]))):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_files_are_held_by_one_at_a_time_and_not_beyond_death(tmp_path: Path) -> None:
+    state = open_state(tmp_path / "state")
+    before = sorted(path.name for path in state.root.iterdir())
+    order: list[str] = []
+
+    def hold(name: str) -> None:
+        with files_held(state):
+            order.append(name)
+
+    command = [sys.executable, "-c", HOLD_FILES, str(state.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        finish = begun_and_waits(lambda: hold("after the other process"))
+        order.append("the other process")
+        other.kill()
+        finish()
+    with files_held(state, often=True):
+        finish = begun_and_waits(lambda: hold("after this thread"))
+        order.append("this thread")
+    finish()
+    with pytest.raises(ZeroDivisionError), files_held(state):
+        1 / 0  # noqa: B018
+    hold("after the fault")
+    expected = ["the other process", "after the other process", "this thread", "after this thread", "after the fault"]
+    assert order == expected
+    assert sorted(path.name for path in state.root.iterdir()) == before
+
+
+def test_a_folder_that_is_gone_cannot_be_held(tmp_path: Path) -> None:
+    state = open_state(tmp_path / "state")
+    state.root.rename(tmp_path / "elsewhere")
+    with pytest.raises(StateError, match=r"state folder .* cannot be opened \(No such file"), files_held(state):
+        pass

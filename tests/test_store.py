@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import numpy as np
 import pytest
-from reports import BUNDLE, gated, refused, scored, sha, sighting_of
+from reports import BUNDLE, gated, refused, scored, sha, sighting_of, source
 
 from edge.errors import StateError
 from edge.outputs.report_json import encode, report_json
@@ -35,19 +35,22 @@ def file_in(folder: Path, name: str = "file", content: bytes = b"x") -> Sighting
     return sighting_of(path)
 
 
-def test_a_recorded_case_is_finished_for_its_bundle(ledger: Ledger) -> None:
-    assert ledger.finished(sha(1), BUNDLE) is None
+def test_a_recorded_case_is_finished_as_it_was_judged_last(ledger: Ledger) -> None:
+    assert ledger.finished(sha(1)) is None
     record(ledger, scored(1), None)
-    case = ledger.finished(sha(1), BUNDLE)
+    case = ledger.finished(sha(1))
     assert case is not None
     assert (case.case_id, case.format, case.reason, case.detail) == (sha(1)[:16], "dicom", None, None)
-    assert ledger.finished(sha(1), "another bundle") is None
-    assert ledger.finished(sha(2), BUNDLE) is None
+    record(ledger, replace(refused(1), bundle_id="another bundle"), None)
+    case = ledger.finished(sha(1))
+    assert case is not None
+    assert case.reason == Reason.TRUNCATED
+    assert ledger.finished(sha(2)) is None
 
 
 def test_a_refusal_keeps_its_reason(ledger: Ledger) -> None:
     record(ledger, refused(1), None)
-    case = ledger.finished(sha(1), BUNDLE)
+    case = ledger.finished(sha(1))
     assert case is not None
     assert (case.reason, case.detail) == (Reason.TRUNCATED, "send it again")
 
@@ -57,8 +60,8 @@ def test_it_is_still_there_for_another_process(tmp_path: Path) -> None:
     with Ledger(path, site_key=KEY) as ledger:
         record(ledger, scored(1), seen)
     with Ledger(path, site_key=KEY) as ledger:
-        assert ledger.finished(sha(1), BUNDLE) is not None
-        assert ledger.is_known(seen, BUNDLE)
+        assert ledger.finished(sha(1)) is not None
+        assert ledger.is_known(seen)
 
 
 def test_the_first_report_of_a_pair_stays(ledger: Ledger) -> None:
@@ -77,31 +80,30 @@ def test_reports_are_those_of_the_result_files(ledger: Ledger) -> None:
 
 def test_a_file_is_known_until_it_changes(ledger: Ledger, tmp_path: Path) -> None:
     seen = file_in(tmp_path)
-    assert not ledger.is_known(seen, BUNDLE)
+    assert not ledger.is_known(seen)
     record(ledger, scored(1), seen)
-    assert ledger.is_known(seen, BUNDLE)
-    assert not ledger.is_known(seen, "another bundle")
+    assert ledger.is_known(seen)
     for change in (
         {"size_bytes": 2},
         {"mtime_ns": seen.mtime_ns + 1},
         {"inode": seen.inode + 1},
         {"path": tmp_path / "other"},
     ):
-        assert not ledger.is_known(replace(seen, **change), BUNDLE)
+        assert not ledger.is_known(replace(seen, **change))
 
 
 def test_the_same_bytes_under_another_name_are_known_once_remembered(ledger: Ledger, tmp_path: Path) -> None:
     record(ledger, scored(1), file_in(tmp_path))
     second = file_in(tmp_path, "second")
-    assert not ledger.is_known(second, BUNDLE)
+    assert not ledger.is_known(second)
     ledger.remember(second, sha(1))
-    assert ledger.is_known(second, BUNDLE)
+    assert ledger.is_known(second)
 
 
 def test_a_remembered_file_without_a_case_is_work_to_be_done(ledger: Ledger, tmp_path: Path) -> None:
     seen = file_in(tmp_path)
     ledger.remember(seen, sha(1))
-    assert not ledger.is_known(seen, BUNDLE)
+    assert not ledger.is_known(seen)
 
 
 def test_a_path_that_holds_another_file_is_remembered_as_that(ledger: Ledger, tmp_path: Path) -> None:
@@ -109,8 +111,8 @@ def test_a_path_that_holds_another_file_is_remembered_as_that(ledger: Ledger, tm
     record(ledger, scored(1), before)
     after = file_in(tmp_path, content=b"longer")
     record(ledger, scored(2), after)
-    assert ledger.is_known(after, BUNDLE)
-    assert not ledger.is_known(before, BUNDLE)
+    assert ledger.is_known(after)
+    assert not ledger.is_known(before)
 
 
 def test_the_first_instance_of_a_uid(ledger: Ledger) -> None:
@@ -120,6 +122,16 @@ def test_the_first_instance_of_a_uid(ledger: Ledger) -> None:
     record(ledger, scored(3, instance="other"), None)
     assert ledger.earlier_instance("i", without=sha(9)) == EarlierInstance(sha(1)[:16], "one")
     assert ledger.earlier_instance("i", without=sha(1)) == EarlierInstance(sha(2)[:16], "two")
+
+
+def test_a_duplicate_is_never_the_first_instance(ledger: Ledger, tmp_path: Path) -> None:
+    """The first case, asked for again, would else be a duplicate of its own duplicate, and none would have a score."""
+    record(ledger, scored(1, instance="i", pixels="one"), None)
+    for number, reason in ((2, Reason.DUPLICATE), (3, Reason.CONFLICT)):
+        record(ledger, replace(refused(number, reason), source=source(number, instance="i", pixels="one")), None)
+    requeue(tmp_path / "ledger.sqlite", sha(1))
+    assert ledger.earlier_instance("i", without=sha(1)) is None
+    assert ledger.earlier_instance("i", without=sha(2)) == EarlierInstance(sha(1)[:16], "one")
 
 
 def test_only_scored_cases_can_be_found(ledger: Ledger) -> None:
@@ -136,7 +148,7 @@ def test_several_threads_record_at_once(ledger: Ledger) -> None:
     def record_ten(first: int) -> None:
         for number in range(first, first + 10):
             record(ledger, scored(number), None)
-            assert ledger.finished(sha(number), BUNDLE) is not None
+            assert ledger.finished(sha(number)) is not None
 
     threads = [threading.Thread(target=record_ten, args=(start,)) for start in (0, 5, 10)]
     for thread in threads:
@@ -199,7 +211,7 @@ def test_a_damaged_file_is_named_with_the_fix(tmp_path: Path, damage: str) -> No
         content[100:] = b"\x5a" * (len(content) - 100)
         path.write_bytes(bytes(content))
     with pytest.raises(StateError, match=r"ledger\.sqlite is damaged; restore it from a backup"):
-        Ledger(path, site_key=KEY).finished(sha(1), BUNDLE)
+        Ledger(path, site_key=KEY).finished(sha(1))
 
 
 def test_a_folder_that_is_gone_is_a_fault_of_the_state(tmp_path: Path) -> None:
@@ -217,7 +229,7 @@ def test_another_program_that_holds_it_for_a_moment_is_waited_for(tmp_path: Path
         record(ledger, scored(1), None)
         release.join()
         other.close()
-        assert ledger.finished(sha(1), BUNDLE) is not None
+        assert ledger.finished(sha(1)) is not None
 
 
 def test_a_reader_sees_what_the_daemon_wrote_and_writes_nothing(tmp_path: Path) -> None:
@@ -246,7 +258,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         assert len(ledger.earlier_cases(BUNDLE)) == recorded  # nothing lost, nothing half
         ledger._connection.pragma("max_page_count", 10**6)
         record(ledger, scored(recorded), None)
-        assert ledger.finished(sha(recorded), BUNDLE) is not None
+        assert ledger.finished(sha(recorded)) is not None
 
 
 def requeue(path: Path, sha256: str) -> None:
@@ -316,7 +328,7 @@ def test_a_ledger_of_version_1_is_taken_over_whole(tmp_path: Path) -> None:
             assert taken == cases
             assert ledger._connection.execute("SELECT * FROM sightings").fetchall() == sightings
             assert ledger._connection.pragma("user_version") == SCHEMA_VERSION
-            assert [ledger.finished(report.sha256, report.bundle_id) is not None for report in reports] == [True] * 4
+            assert [ledger.finished(report.sha256) is not None for report in reports] == [True] * 4
 
 
 def test_both_ways_to_this_version_end_in_the_same_tables(tmp_path: Path) -> None:

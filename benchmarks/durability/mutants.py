@@ -16,6 +16,7 @@ from edge.values import Report, Sighting
 CAUGHT_BY = {
     "no-fsync-of-result": "power",
     "no-fsync-of-folder": "power",
+    "no-fsync-of-archive": "power",
     "synchronous-normal": "power",
     "commit-before-rename": "kills",
     "input-gone-before-commit": "kills",
@@ -26,8 +27,9 @@ CAUGHT_BY = {
 def become(mutant: str, *, state: Path, after: str) -> None:
     """Break this process. Raises KeyError for a mutant that is not known."""
     break_it: dict[str, Callable[[], None]] = {
-        "no-fsync-of-result": lambda: _leave_out_fsync(folders=False),
-        "no-fsync-of-folder": lambda: _leave_out_fsync(folders=True),
+        "no-fsync-of-result": lambda: _leave_out_fsync("/results", folders=False),
+        "no-fsync-of-folder": lambda: _leave_out_fsync("/results", folders=True),
+        "no-fsync-of-archive": lambda: _leave_out_fsync("/archive", folders=True),
         "synchronous-normal": _synchronous_normal,
         "commit-before-rename": _commit_before_rename,
         "input-gone-before-commit": lambda: _input_gone_before_commit(state, after),
@@ -36,14 +38,14 @@ def become(mutant: str, *, state: Path, after: str) -> None:
     break_it[mutant]()
 
 
-def _leave_out_fsync(*, folders: bool) -> None:
-    """Only under results/: the fault must be found where it is."""
+def _leave_out_fsync(below: str, *, folders: bool) -> None:
+    """Only in one place: the fault must be found where it is."""
     fsync = os.fsync
 
     def careless(descriptor: int) -> None:
         is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - a link of the kernel's
-        if is_folder != folders or "/results" not in path:
+        if is_folder != folders or below not in path:
             fsync(descriptor)
 
     os.fsync = careless  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge.errors import StateError
 from edge.looks import look
-from edge.outputs.durable import move_durably, sync_folder, write_durably
+from edge.outputs.durable import NO_HARD_LINKS, move_durably, sync_senders_folder, write_durably
 from edge.state import StateFolder
 from edge.values import QUARANTINED, FinishedCase, Sighting
 
@@ -39,15 +39,20 @@ def dispose(sighting: Sighting, case: FinishedCase, state: StateFolder, *, after
         raise
 
 
-def recover_set_aside(root: Path) -> int:
-    """Give back what a crash left set aside below a folder, so that it is found again; how many there were."""
-    count = 0
+def recover_set_aside(root: Path) -> tuple[int, int]:
+    """Give back what a crash left set aside below a folder, so that it is found again.
+
+    Returns how many there were, and how many stay hidden because they cannot be renamed.
+    """
+    recovered, hidden = 0, 0
     for folder, _, names in os.walk(root):
         for name in (name for name in names if name.startswith(ASIDE)):
-            with contextlib.suppress(OSError):
+            try:
                 _put_back(Path(folder, name), Path(folder, name.removeprefix(".")))
-                count += 1
-    return count
+                recovered += 1
+            except StateError:
+                hidden += 1
+    return recovered, hidden
 
 
 def _set_aside(sighting: Sighting, aside: Path) -> bool:
@@ -62,36 +67,41 @@ def _set_aside(sighting: Sighting, aside: Path) -> bool:
         raise StateError(f"an input cannot be moved or deleted ({fault.strerror}); let the box write in the incoming "
                          "folder") from None  # fmt: skip
     seen = look(aside)
-    if seen is not None and (seen.size_bytes, seen.mtime_ns, seen.inode) == (
-        sighting.size_bytes,
-        sighting.mtime_ns,
-        sighting.inode,
-    ):
+    if seen is not None and seen.look == sighting.look:
         return True
     _put_back(aside, sighting.path)
     return False
 
 
 def _put_back(aside: Path, path: Path) -> None:
-    """Under its own name, or beside the one that has taken it. Never over another file."""
+    """Under its own name, or beside the one that has taken it. Never over another file. Raises StateError."""
     number = 0
     while True:
         free = path if number == 0 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         try:
-            free.hardlink_to(aside)
+            _rename_to_free(aside, free)
+            return
         except FileExistsError:
             number += 1
-            continue
         except FileNotFoundError:
             return
-        except OSError:  # no hard links here
-            if free.exists():
-                number += 1
-                continue
-            aside.rename(free)
-            return
+        except OSError as fault:
+            raise StateError(f"an input cannot be given its name back ({fault.strerror}); let the box write in the "
+                             "incoming folder") from None  # fmt: skip
+
+
+def _rename_to_free(aside: Path, free: Path) -> None:
+    """Raises FileExistsError when the name is taken."""
+    try:
+        free.hardlink_to(aside)
+    except OSError as fault:
+        if fault.errno not in NO_HARD_LINKS:
+            raise
+        aside.lstat()  # or FileNotFoundError
+        os.close(os.open(free, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))  # the name is ours from here on
+        aside.rename(free)
+    else:
         aside.unlink()
-        return
 
 
 def _put_away(aside: Path, case: FinishedCase, state: StateFolder, *, after: str) -> None:
@@ -114,6 +124,6 @@ def _move(path: Path, target: Path) -> None:
 def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
-        sync_folder(path.parent)
     except OSError as fault:
         raise StateError(f"an input cannot be deleted ({fault.strerror}); let the box write in the folder") from None
+    sync_senders_folder(path.parent)

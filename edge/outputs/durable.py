@@ -1,25 +1,28 @@
 """Files that are complete the moment they are visible, and still there after a power cut."""
 
+import contextlib
 import errno
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from edge.errors import DiskFailed, StateError
 
 TEMPORARY_SUFFIX = ".part"
+NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
-def write_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+def write_durably(path: Path, content: bytes | Iterable[bytes | bytearray], *, mode: int = 0o600) -> None:
     """Write beside, fsync, rename, fsync the folder; two processes must not write the same path at once.
 
-    Raises StateError when the disk is full or fails.
+    content: whole, or in parts, which are not copied together. Raises StateError when the disk is full or fails.
     """
     temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
     try:
         make_folder(path.parent)
         with os.fdopen(_create(temporary, mode), "wb") as opened:
-            opened.write(content)
+            opened.writelines((content,) if isinstance(content, bytes) else content)
             opened.flush()
             _sync(opened.fileno(), path.parent)
         temporary.rename(path)
@@ -47,7 +50,7 @@ def move_durably(source: Path, target: Path) -> None:
         _appear(source, target)
         sync_folder(target.parent)
         source.unlink(missing_ok=True)  # it has gone already where it could only be renamed
-        sync_folder(source.parent)
+        sync_senders_folder(source.parent)
     except FileNotFoundError:
         raise
     except PermissionError as fault:
@@ -64,9 +67,9 @@ def _appear(source: Path, target: Path) -> None:
     try:
         temporary.hardlink_to(source)
     except OSError as fault:
-        if fault.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+        if fault.errno not in (errno.EXDEV, *NO_HARD_LINKS):
             raise
-        if fault.errno != errno.EXDEV:
+        if fault.errno in NO_HARD_LINKS:
             source.rename(target)
             return
         shutil.copyfile(source, temporary, follow_symlinks=False)
@@ -95,6 +98,12 @@ def sync_folder(folder: Path) -> None:
         _sync(descriptor, folder)
     finally:
         os.close(descriptor)
+
+
+def sync_senders_folder(folder: Path) -> None:
+    """As far as it goes: an input that is back after a power cut is known, and put away again."""
+    with contextlib.suppress(OSError, DiskFailed):
+        sync_folder(folder)
 
 
 def _sync(descriptor: int, folder: Path) -> None:

@@ -154,11 +154,11 @@ def test_an_input_that_cannot_be_moved_is_put_back(state: StateFolder, seen: Sig
 def test_what_a_crash_left_set_aside_is_found_again(state: StateFolder, seen: Sighting) -> None:
     (seen.path.parent / "ward").mkdir()
     seen.path.rename(seen.path.parent / "ward" / f"{ASIDE}{CASE}")
-    assert recover_set_aside(seen.path.parent) == 1
+    assert recover_set_aside(seen.path.parent) == (1, 0)
     (found,) = (seen.path.parent / "ward").iterdir()
     assert found.read_bytes() == b"content"
     assert not is_temporary(found.name)
-    assert recover_set_aside(seen.path.parent) == 0
+    assert recover_set_aside(seen.path.parent) == (0, 0)
 
 
 @pytest.mark.parametrize("after", ["archive", "delete"])

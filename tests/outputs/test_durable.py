@@ -20,6 +20,11 @@ def test_written_whole_and_alone(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "folder").stat().st_mode & 0o077 == 0
 
 
+def test_parts_are_written_one_after_the_other(tmp_path: Path) -> None:
+    write_durably(tmp_path / "file", (b"first ", bytearray(b"second "), b"", b"third" * 100_000))
+    assert (tmp_path / "file").read_bytes() == b"first second " + b"third" * 100_000
+
+
 def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
     path = tmp_path / "file"
     contents = {bytes([letter]) * 400_000 for letter in b"ab"}
