@@ -1,6 +1,6 @@
 # The proof that nothing is lost, and the soak. `make test` runs short forms of the proof.
 #   make durability         about twenty minutes on two cores
-#   make soak               about an hour on two cores
+#   make soak               ten minutes to an hour, by the disk
 
 .PHONY: durability soak strace
 
