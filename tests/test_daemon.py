@@ -90,6 +90,9 @@ def watching(config: Config, incoming: Path, on_report: Callable[[Sighting, Repo
     thread = threading.Thread(target=target)
     thread.start()
     try:
+        # Files that come from here on are announced; those before are scanned for, and must stand still for 5 s.
+        wait_until(lambda: daemon._not_ready is None or not thread.is_alive())
+        time.sleep(0.2)
         yield daemon
     finally:
         daemon.stop()
@@ -236,9 +239,9 @@ def test_health_and_metrics_over_http(config: Config, incoming: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    phantom(incoming / "a.dcm")
     seen: list[Report] = []
     with watching(Config(**{**vars(config), "listen": address}), incoming, lambda _, report: seen.append(report)):
+        phantom(incoming / "a.dcm")
         wait_until(lambda: bool(seen))
         assert urllib.request.urlopen(f"http://{address}/livez").read() == b"ok\n"
         assert urllib.request.urlopen(f"http://{address}/readyz").read() == b"ready\n"
@@ -253,8 +256,8 @@ def test_health_and_metrics_over_http(config: Config, incoming: Path) -> None:
 
 def test_a_second_daemon_on_the_same_state_is_refused(config: Config, incoming: Path) -> None:
     ready = threading.Event()
-    phantom(incoming / "a.dcm")
     with watching(config, incoming, lambda *_: ready.set()):
+        phantom(incoming / "a.dcm")
         assert ready.wait(PATIENCE_S)
         with pytest.raises(StateError, match="another edge-cxr watches"):
             run_once(config, incoming)
@@ -442,10 +445,10 @@ def test_a_new_bundle_scores_old_cases_only_on_request(config: Config, incoming:
 
 
 def test_a_running_daemon_notices_what_is_asked_for_again(config: Config, incoming: Path) -> None:
-    phantom(incoming / "a.dcm")
     seen: list[Report] = []
     rarely = Config(**{**vars(config), "scan_s": 600.0})
     with watching(rarely, incoming, lambda _, report: seen.append(report)):
+        phantom(incoming / "a.dcm")
         wait_until(lambda: len(seen) == 1)
         ask_again(config, seen[0].sha256)
         wait_until(lambda: len(seen) == 2)
@@ -540,11 +543,11 @@ def test_what_has_been_kept_long_enough_goes_by_itself(
     config: Config, incoming: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge.daemon._TIDY_EACH_S", 0.2)
-    phantom(incoming / "a.dcm")
     seen: list[Report] = []
     shortly = Config(**{**vars(config), "after": "archive", "keep_archive_days": 2 / 86_400})
     archive = Path(config.state, "archive")
     with watching(shortly, incoming, lambda _, report: seen.append(report)):
+        phantom(incoming / "a.dcm")
         wait_until(lambda: len(seen) == 1)
         assert len(list(archive.iterdir())) == 1
         wait_until(lambda: not list(archive.iterdir()))
@@ -604,8 +607,8 @@ def test_known_bytes_that_stay_as_they_are_go_in_the_end(config: Config, incomin
     (incoming / "before.dcm").write_bytes(b"")
     os.utime(incoming / "before.dcm", (1, 1))
     run_once(deleting, incoming)
-    (incoming / "again.dcm").write_bytes(b"")
     with watching(deleting, incoming, lambda *_: None):
+        (incoming / "again.dcm").write_bytes(b"")
         wait_until(lambda: not (incoming / "again.dcm").exists())
     assert len(results(config)) == 1
 
