@@ -23,9 +23,9 @@ from edge.bundle import Bundle, open_bundle
 from edge.case_index import EarlierCases
 from edge.config import Config
 from edge.engine_room import EngineRoom, GpuRoute
-from edge.errors import DiskFailed, StateError, Stopped, UsageError
+from edge.errors import DiskFailed, StateError, Stopped
 from edge.http import Health, open_server
-from edge.intake import Intake
+from edge.intake import Intake, check_folders
 from edge.metrics import Metrics
 from edge.outputs.disposal import dispose
 from edge.pipeline import Pipeline
@@ -72,7 +72,7 @@ class Daemon:
     def run(self) -> None:
         """Raises the EdgeError that stopped it."""
         bundle = open_bundle(self._config.bundle, trusted_keys=self._config.trusted_keys)
-        _check_folders(Path(self._config.state), self._incoming)
+        check_folders(Path(self._config.state), self._incoming)
         with contextlib.ExitStack() as opened:
             state = open_state(Path(self._config.state))
             opened.callback(os.close, lock_state(state))
@@ -295,20 +295,3 @@ class Daemon:
 def _is_young(sighting: Sighting, limit_s: float) -> bool:
     """By the clock: what is dated ahead of it is not young."""
     return 0 <= time.time() - sighting.mtime_ns / 1e9 < limit_s
-
-
-def _check_folders(state: Path, incoming: Path) -> None:
-    """Before anything is made. The box must not take its own ledger and results for radiographs. Raises UsageError."""
-    try:
-        there = incoming.is_dir()
-    except OSError as fault:
-        raise UsageError(
-            f"incoming folder {incoming} cannot be reached ({fault.strerror}); let the box read it"
-        ) from None
-    if not there:
-        raise UsageError(f"incoming folder {incoming} does not exist; create it or name another")
-    inner, outer = state.resolve(), incoming.resolve()
-    if inner.is_relative_to(outer):
-        raise UsageError(f"state folder {state} lies inside the incoming folder {incoming}; choose another --state")
-    if outer.is_relative_to(inner):
-        raise UsageError(f"incoming folder {incoming} lies inside the state folder {state}; name another")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge.config import Config
 from edge.disk_space import Reserve
-from edge.errors import StateError, Unopenable
+from edge.errors import StateError, Unopenable, UsageError
 from edge.inbox import Inbox, Pace, Stop, mode
 from edge.log import FIELDS
 from edge.outputs.disposal import ASIDE, recover_set_aside
@@ -92,3 +92,20 @@ class Intake:
                 self._logger.info("there is room again; radiographs are taken")
                 return True
         return False
+
+
+def check_folders(state: Path, incoming: Path) -> None:
+    """Before anything is made. The box must not take its own ledger and results for radiographs. Raises UsageError."""
+    try:
+        there = incoming.is_dir()
+    except OSError as fault:
+        raise UsageError(
+            f"incoming folder {incoming} cannot be reached ({fault.strerror}); let the box read it"
+        ) from None
+    if not there:
+        raise UsageError(f"incoming folder {incoming} does not exist; create it or name another")
+    inner, outer = state.resolve(), incoming.resolve()
+    if inner.is_relative_to(outer):
+        raise UsageError(f"state folder {state} lies inside the incoming folder {incoming}; choose another --state")
+    if outer.is_relative_to(inner):
+        raise UsageError(f"incoming folder {incoming} lies inside the state folder {state}; name another")
