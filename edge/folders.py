@@ -46,10 +46,6 @@ class Folders:
         self._kinds: dict[int, str] = {}  # by device
         self.unreadable: set[str] = set()
 
-    def kind(self) -> str:
-        """Filesystem of the root."""
-        return self._kind(str(self.root))
-
     def all(self, found: Found) -> Iterator[Batch]:
         """Every file. Raises Unopenable when the root itself cannot be listed."""
         self._kinds.clear()  # another filesystem may have been mounted meanwhile

@@ -252,11 +252,13 @@ class Inbox:
             self._deferred = {print_: until_s for print_, until_s in self._deferred.items() if print_ in here}
 
     def _greet(self) -> None:
-        with contextlib.suppress(OSError):  # the scan itself will say why
+        try:
             seen = self._folders.root.stat()
-            if self._identity != (seen.st_dev, seen.st_ino):
-                self._identity = (seen.st_dev, seen.st_ino)
-                self._appeared()
+        except OSError:  # the scan itself will say why
+            return
+        if self._identity != (seen.st_dev, seen.st_ino):
+            self._identity = (seen.st_dev, seen.st_ino)
+            self._appeared()
 
     def _find(self, batches: Iterable[Batch]) -> NDArray[np.uint64]:
         """Put what is new into the window; the fingerprints of all that is there."""

@@ -17,7 +17,7 @@ from edge.known_answer import known_answers
 from edge.pipeline import Pipeline
 from edge.similarity import ScannedCases, SimilarCases
 from edge.snapshot import snapshot
-from edge.state import LEDGER, PLANS, SITE_KEY
+from edge.state import LEDGER, PLANS, SITE_KEY, existing_ledger
 from edge.store import LedgerReader
 from edge.values import CASE_ID_DIGITS, Neighbour, case_id_of
 
@@ -102,9 +102,7 @@ def _similar(bundle: Bundle, ledger: LedgerReader | None) -> SimilarCases:
 def results_of(file: Path, config: Config) -> list[dict[str, object]]:
     """Every report that a file's bytes have in the ledger."""
     (file,) = existing([file])
-    ledger_path = Path(config.state, LEDGER)
-    if not ledger_path.is_file():
-        raise UsageError(f"state folder {config.state} holds no ledger; check --state")
+    ledger_path = existing_ledger(Path(config.state))
     with snapshot(file) as frozen:
         case_id = case_id_of(frozen.sha256)
     with LedgerReader(ledger_path) as ledger:

@@ -35,7 +35,8 @@ def dispose(sighting: Sighting, case: FinishedCase, state: StateFolder, *, after
     try:
         _put_away(aside, case, state, after=after)
     except StateError:
-        _put_back(aside, sighting.path)  # seen by its sender, and tried again at the next start
+        with contextlib.suppress(StateError):  # the first fault is the one that counts: a failed sync ends the process
+            _put_back(aside, sighting.path)  # seen by its sender, and tried again at the next start
         raise
 
 

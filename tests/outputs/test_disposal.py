@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from reports import sha, sighting_of
 
-from edge.errors import StateError
+from edge.errors import DiskFailed, StateError
 from edge.looks import is_temporary, look
 from edge.outputs.disposal import ASIDE, dispose, recover_set_aside
 from edge.outputs.durable import move_durably
@@ -188,3 +188,20 @@ def test_a_requeued_input_that_fails_again_goes_back_to_quarantine(state: StateF
     path.write_bytes(b"content")
     dispose(sighting_of(path), case(Reason.TRUNCATED), state, after="keep")
     assert held(state) == {f"quarantine/{CASE}.dcm", f"quarantine/{CASE}.reason.json"}
+
+
+def test_a_failed_sync_is_told_even_when_the_input_cannot_be_put_back(
+    state: StateFolder, seen: Sighting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed sync must end the process; the second fault must not take its place."""
+
+    def failing(source: Path, target: Path) -> None:
+        raise DiskFailed("syncing failed")
+
+    def refused(aside: Path, free: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("edge.outputs.disposal.move_durably", failing)
+    monkeypatch.setattr("edge.outputs.disposal._rename_to_free", refused)
+    with pytest.raises(DiskFailed, match="syncing failed"):
+        dispose(seen, case(), state, after="archive")
