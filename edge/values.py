@@ -26,6 +26,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 AFTER = ("keep", "archive", "delete")
 WATCHING = ("auto", "events", "polling")
 ORDERS = ("oldest", "newest")  # which end of the queue is served
+SANDBOXES = ("auto", "required")  # what a decode worker does without when the kernel lacks a part of its sandbox
 
 
 class Reason(StrEnum):

@@ -1,4 +1,4 @@
-"""A decode worker that does what the file tells it: a fake for test_decoder.py. Usage: mad_worker.py LOG LINK
+"""A decode worker that does what the file tells it: a fake for test_decoder.py. Usage: mad_worker.py LOG LINK SHARED
 
 Each request is a line in LOG, so that tries can be counted.
 """
@@ -12,6 +12,7 @@ import struct
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from edge.imaging import wire
 from edge.imaging.preprocess import Preprocessing
@@ -22,7 +23,7 @@ class Exploit:
     """Unpickled, it would leave a file behind."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        log = sys.argv[-2:][0]  # LOG; something else where only REPLIES are wanted
+        log = sys.argv[-3:][0]  # LOG; something else where only REPLIES are wanted
         return (os.system, (f"touch {log}.exploited",))
 
 
@@ -31,6 +32,26 @@ def framed(header: bytes, body: bytes = b"") -> bytes:
 
 
 CROP = dict.fromkeys(("top", "left", "height", "width", "model_top", "model_left", "model_height", "model_width"), 1)
+SOURCE = {
+    "rows": 30,
+    "columns": 20,
+    "pixels_sha256": "cd" * 32,
+    "view_position": "AP",
+    "lossy": True,
+    "minor": False,
+    "instance_key": "ef" * 32,
+    "patient_key": None,
+}
+GOOD = {"source": SOURCE, "crop": CROP, "digest": "01" * 32, "timings_s": {"decode": 0.25, "preprocess": 0.5}}
+
+
+def altered(name: str, value: object, *, of: str = "") -> bytes:
+    """A good reply but for one value."""
+    reply: dict[str, Any] = json.loads(json.dumps(GOOD))
+    (reply[of] if of else reply)[name] = value
+    return framed(json.dumps(reply).encode())
+
+
 REPLIES = {
     b"pickle": framed(pickle.dumps(Exploit())),
     b"bare pickle": pickle.dumps(Exploit()),
@@ -41,17 +62,30 @@ REPLIES = {
     b"no keys": framed(b"{}"),
     b"unknown reason": framed(b'{"reason": "bored", "detail": ""}'),
     b"a gate's reason": framed(b'{"reason": "no_lungs", "detail": ""}'),
-    b"huge": framed(json.dumps({"side": 10**7, "crop": CROP}).encode()),
-    b"negative": framed(json.dumps({"side": -1, "crop": CROP}).encode()),
+    b"detail of many lines": framed(b'{"reason": "bomb", "detail": "one\\ntwo"}'),
+    b"endless detail": framed(json.dumps({"reason": "bomb", "detail": "x" * 501}).encode()),
+    b"detail that is none": framed(b'{"reason": "bomb", "detail": ["CANARY"]}'),
+    b"a name for a view": altered("view_position", "CANARY^PATIENT", of="source"),
+    b"a name for a key": altered("patient_key", "CANARY^PATIENT", of="source"),
+    b"a name for a digest": altered("pixels_sha256", "CANARY^PATIENT", of="source"),
+    b"a number for a flag": altered("minor", 1, of="source"),
+    b"a flag for a number": altered("rows", True, of="source"),
+    b"less than none": altered("top", -1, of="crop"),
+    b"a word for a number": altered("left", "CANARY", of="crop"),
+    b"no time": altered("decode", float("nan"), of="timings_s"),
+    b"time runs back": altered("decode", -1.0, of="timings_s"),
+    b"a word for preprocessing": altered("digest", "CANARY"),
 }
 
 
 def main() -> None:
     link = socket.socket(fileno=int(sys.argv[2]))
     configuration = json.loads(sys.stdin.readline())
-    link.sendall(b"R")
-    while (descriptor := wire.receive_request(link)) is not None:
-        order = os.pread(descriptor, 40, 0)
+    parameters = Preprocessing(**configuration["preprocessing"])
+    shared = wire.SharedPixels(int(sys.argv[3]), parameters.side)
+    wire.send_ready(link, [])
+    while (request := wire.receive_request(link)) is not None:
+        order = os.pread(request.descriptor, 40, 0)
         with Path(sys.argv[1]).open("ab") as log:
             log.write(order[:20] + b"\n")
         if order == b"die":
@@ -60,18 +94,21 @@ def main() -> None:
             sys.exit(0)
         elif order == b"stall":
             time.sleep(600)
+        elif order == b"burn":
+            while True:
+                pass
         elif order == b"half":
-            link.sendall(framed(json.dumps({"side": 8}).encode())[:-3])
+            link.sendall(framed(json.dumps(GOOD).encode())[:-3])
             os.kill(os.getpid(), signal.SIGKILL)
         elif order in REPLIES:
             link.sendall(REPLIES[order])
             time.sleep(600)
         else:
-            if order.startswith(b"shout"):
+            if order.startswith(b"II*\0shout"):
                 print("CANARY^PATIENT", file=sys.stderr, flush=True)
-            parameters = Preprocessing(**configuration["preprocessing"])
-            wire.send_decoded(link, decode(descriptor, parameters, b""))
-        os.close(descriptor)
+            decoded = decode(request, parameters, b"")
+            wire.send_decoded(link, decoded, shared)
+        os.close(request.descriptor)
 
 
 if __name__ == "__main__":

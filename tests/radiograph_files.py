@@ -1,12 +1,16 @@
-"""Radiographs as files, made in memory: DICOM of any stored pixels, header and transfer syntax."""
+"""Radiographs as files, made in memory: DICOM of any stored pixels, header and transfer syntax; PNG, JPEG, TIFF."""
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from functools import partial
 
+import cv2
 import imagecodecs
 import numpy as np
+import tifffile
 from pydicom import Dataset, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -142,3 +146,22 @@ def code(meaning: str) -> Dataset:
 
 def radiograph_of(stored: np.ndarray, *, bits_stored: int = 12, **elements: object) -> Radiograph:
     return read(dicom_file(chest(stored, bits_stored=bits_stored, **elements)))
+
+
+def picture(pixels: np.ndarray, suffix: str, *options: int) -> bytes:
+    """A PNG, JPEG or TIFF as OpenCV writes it."""
+    written, encoded = cv2.imencode(suffix, pixels, list(options))
+    assert written
+    return encoded.tobytes()
+
+
+def tiff(pixels: np.ndarray, **options: object) -> bytes:
+    """A TIFF of any layout."""
+    opened = io.BytesIO()
+    tifffile.imwrite(opened, pixels, **{"photometric": "minisblack", **options})
+    return opened.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

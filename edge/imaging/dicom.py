@@ -7,26 +7,30 @@ module but the fields of Source.
 import hashlib
 import hmac
 import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, config, dcmread
+from pydicom import Dataset, config
 from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_rescale, apply_windowing
+from pydicom.tag import Tag
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
 
-from edge.errors import TooLarge, Truncated, Unreadable
+from edge.errors import Truncated, Unreadable
 from edge.imaging import header
+from edge.imaging.elements import check_elements
+from edge.imaging.file_meta import check_preamble, locate
 from edge.imaging.grey import pixels_digest, stored_range, to_levels
+from edge.imaging.inflate import inflate
+from edge.imaging.limits import PictureSize, check_size
 from edge.imaging.pixel_data import decode
 from edge.values import Radiograph, Source
 
@@ -39,6 +43,17 @@ _DISPLAY_KEYWORDS = (
     "WindowCenter",
     "WindowWidth",
 )
+# All that header.py, pixel_data.py and this module ask for. Nothing else of a header is ever turned into a value.
+_LOOKED_AT = """
+    SpecificCharacterSet SOPClassUID SOPInstanceUID StudyDate SeriesDate AcquisitionDate ContentDate Modality
+    AnatomicRegionSequence PatientID PatientBirthDate PatientAge BodyPartExamined ViewPosition ViewCodeSequence
+    PresentationIntentType ImagerPixelSpacing SamplesPerPixel PhotometricInterpretation PlanarConfiguration
+    NumberOfFrames Rows Columns PixelSpacing PixelAspectRatio BitsAllocated BitsStored HighBit PixelRepresentation
+    PixelPaddingValue PixelPaddingRangeLimit WindowCenter WindowWidth RescaleIntercept RescaleSlope VOILUTFunction
+    LossyImageCompression ModalityLUTSequence VOILUTSequence ExtendedOffsetTable ExtendedOffsetTableLengths PixelData
+"""
+_TAGS = [Tag(keyword) for keyword in _LOOKED_AT.split()]
+_MOST_ENTRIES = 65536  # of a LUT, which 16 bits give as 0
 _WINDOW_KEYWORDS = (
     "PhotometricInterpretation",
     "BitsStored",
@@ -49,60 +64,48 @@ _WINDOW_KEYWORDS = (
 )
 
 
-def read_dicom(content: bytes, *, sha256: str, site_key: bytes, max_pixels: int) -> Radiograph:
+def read_dicom(content: bytes, *, sha256: str, site_key: bytes) -> Radiograph:
     """Read a radiograph. Raises a RadiographError; any other exception means a damaged file."""
-    with _quiet():
-        dataset = _parse(content)
-        header.check_header(dataset)
-        if dataset.Rows * dataset.Columns > max_pixels:
-            raise TooLarge(f"the header says {dataset.Rows} x {dataset.Columns}; at most {max_pixels} pixels are read")
-        _drop_unusable(dataset)
-        stored = decode(dataset)
-        valid = padding_mask(stored, dataset)
-        pixels = displayed_levels(stored, valid, dataset)
-        row_spacing, column_spacing = header.pixel_aspect(dataset)
-        source = Source(
-            sha256=sha256,
-            format="dicom",
-            rows=int(dataset.Rows),
-            columns=int(dataset.Columns),
-            pixels_sha256=pixels_digest(pixels),
-            view_position=header.view_position(dataset),
-            lossy=header.is_lossy(dataset),
-            minor=header.is_minor(dataset),
-            instance_key=_keyed(site_key, "instance", header.text(dataset, "SOPInstanceUID")),
-            patient_key=_keyed(site_key, "patient", header.text(dataset, "PatientID")),
-        )
-        return Radiograph(source, pixels, valid, row_spacing, column_spacing)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """pydicom's warnings and log lines quote header values, which must reach no log."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    dataset = _parse(content)
+    header.check_header(dataset)
+    check_size(PictureSize(dataset.Rows, dataset.Columns, 1, dataset.BitsAllocated))
+    _drop_unusable(dataset)
+    stored = decode(dataset)
+    valid = padding_mask(stored, dataset)
+    pixels = displayed_levels(stored, valid, dataset)
+    row_spacing, column_spacing = header.pixel_aspect(dataset)
+    source = Source(
+        sha256=sha256,
+        format="dicom",
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+        pixels_sha256=pixels_digest(pixels),
+        view_position=header.view_position(dataset),
+        lossy=header.is_lossy(dataset),
+        minor=header.is_minor(dataset),
+        instance_key=_keyed(site_key, "instance", header.text(dataset, "SOPInstanceUID")),
+        patient_key=_keyed(site_key, "patient", header.text(dataset, "PatientID")),
+    )
+    return Radiograph(source, pixels, valid, row_spacing, column_spacing)
 
 
 def _parse(content: bytes) -> Dataset:
+    """Only the elements that are looked at are kept: names and texts are never parsed."""
+    check_preamble(content)
+    found = locate(content)
+    body: bytes | bytearray = content
+    if found.transfer_syntax == DeflatedExplicitVRLittleEndian:
+        body = inflate(memoryview(content)[found.start :])
+        found = replace(found, start=0)
+    check_elements(body, found.start, implicit_vr=found.implicit_vr, little_endian=found.little_endian)
+    opened = io.BytesIO(body)
+    opened.seek(found.start)
     config.settings.reading_validation_mode = config.IGNORE
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        dataset = dcmread(io.BytesIO(content), force=True)
-    # pydicom returns what it has, or nothing, with only a warning when a file ends inside an element.
-    if any("end of file" in str(warning.message).lower() for warning in caught):
-        raise Truncated("the DICOM file ends inside an element; send it again")
+    dataset = read_dataset(opened, found.implicit_vr, found.little_endian, specific_tags=_TAGS)
     if "SOPClassUID" not in dataset and "Rows" not in dataset:
         raise Unreadable("the DICOM header holds neither SOP class nor image; send it again")
-    if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = _encoding_seen(dataset)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = found.transfer_syntax or _encoding_seen(dataset)
     return dataset
 
 
@@ -159,10 +162,12 @@ def displayed_levels(
 def looked_up(values: NDArray[np.number], lut: Dataset, *, little_endian: bool) -> NDArray[np.number]:
     """The entry of each value; below and beyond the LUT its first and last (PS3.3 C.11.1.1.1, C.11.2.1.1).
 
-    Raises Truncated when LUTData are shorter than LUTDescriptor says.
+    Raises Truncated when LUTData are shorter than LUTDescriptor says, Unreadable when that makes no sense.
     """
     entries, first, _ = (int(part) for part in lut.LUTDescriptor)
-    entries = entries or 65536
+    entries = entries or _MOST_ENTRIES
+    if not 0 < entries <= _MOST_ENTRIES:
+        raise Unreadable("a LUT has no number of entries that makes sense; send it again")
     if first >= 32768 and values.max() < first:
         first -= 65536  # a negative value read as unsigned: taken at its word, it would make all one grey
     stored = lut.LUTData

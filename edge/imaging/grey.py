@@ -5,17 +5,25 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import UnsupportedSyntax
+from edge.errors import NotARadiograph, UnsupportedSyntax
 from edge.values import Radiograph, Source
 
 WHITE = np.iinfo(np.uint16).max
 _DECIMALS = 6  # of a level
+_BLOCK_ROWS = 64
+# A grey picture saved as colour differs between channels by rounding only; burnt-in coloured marks cover little.
+_COLOUR_STEP, _COLOUR_SHARE = 24, 0.05
 
 
 def stored_range(stored: NDArray[np.integer], valid: NDArray[np.bool_] | None) -> tuple[int, int]:
     """Least and greatest stored value that is not padding; (0, 0) where all is padding."""
-    counted = stored if valid is None else stored[valid]
-    return (int(counted.min()), int(counted.max())) if counted.size else (0, 0)
+    if valid is None:
+        return (int(stored.min()), int(stored.max())) if stored.size else (0, 0)
+    if not valid.any():
+        return 0, 0
+    limits = np.iinfo(stored.dtype)  # not stored[valid]: a copy of the picture
+    least = stored.min(where=valid, initial=limits.max)
+    return int(least), int(stored.max(where=valid, initial=limits.min))
 
 
 def to_levels(
@@ -37,11 +45,14 @@ def to_levels(
     span = float(values.max() - values.min())
     scaled = (values - values.min()) * (WHITE / span) if span > 0 else np.zeros_like(values)
     table = np.rint(scaled.round(_DECIMALS)).astype(np.uint16)
-    if lowest == 0 and valid is None:
-        return table[stored]
-    offsets = np.clip(stored.astype(np.int32) - lowest, 0, len(table) - 1)
-    levels = table[offsets]
-    return levels if valid is None else np.where(valid, levels, np.uint16(0))
+    levels = np.empty(stored.shape, np.uint16)
+    for first in range(0, len(stored), _BLOCK_ROWS):  # as a whole, the indices alone would take eight bytes a pixel
+        rows = slice(first, first + _BLOCK_ROWS)
+        offsets = np.clip(stored[rows].astype(np.int32) - lowest, 0, len(table) - 1)
+        levels[rows] = table[offsets]
+    if valid is not None:
+        levels[~valid] = 0
+    return levels
 
 
 def integer_levels(stored: NDArray[np.integer], *, inverted: bool = False) -> NDArray[np.uint16]:
@@ -54,6 +65,26 @@ def integer_levels(stored: NDArray[np.integer], *, inverted: bool = False) -> ND
     lowest, greatest = stored_range(stored, None)
     values = np.arange(lowest, greatest + 1, dtype=np.float64)
     return to_levels(stored, values, lowest=lowest, inverted=inverted)
+
+
+def single_channel(stored: NDArray[np.integer]) -> NDArray[np.integer]:
+    """The grey channel of a picture saved with one, three or four channels.
+
+    Raises NotARadiograph when the channels differ by more than rounding: the picture is in colour.
+    """
+    if stored.ndim == 2:
+        return stored
+    channels = stored[..., :3] if stored.shape[-1] >= 3 else stored[..., :1]
+    if channels.shape[-1] == 1:
+        return channels[..., 0]
+    step = _COLOUR_STEP * (257 if stored.dtype == np.uint16 else 1)
+    coloured = 0
+    for first in range(0, len(channels), _BLOCK_ROWS):
+        rows = channels[first : first + _BLOCK_ROWS]
+        coloured += int(np.count_nonzero(rows.max(axis=-1) - rows.min(axis=-1) > step))
+    if coloured > _COLOUR_SHARE * channels[..., 0].size:
+        raise NotARadiograph("the picture is in colour; send the grey radiograph")
+    return channels[..., 1]
 
 
 def pixels_digest(pixels: NDArray[np.uint16]) -> str:

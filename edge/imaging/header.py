@@ -33,6 +33,16 @@ _DEFINED_TERMS = """
     HIP HUMERUS JAW KNEE LEG LSPINE NECK PATELLA PELVIS RIB SCAPULA SHOULDER SKULL SPINE STERNUM TIBIA TOE TSPINE WRIST
 """
 _KNOWN_CODES = {"PALETTE COLOR", *_DEFINED_TERMS.split()}
+_US_KEYWORDS = (
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "SamplesPerPixel",
+)
+_MOST_US, _MANY_FRAMES = 0xFFFF, 10_000
 _DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")  # the first that is there counts
 
 
@@ -50,11 +60,13 @@ def check_header(dataset: Dataset) -> None:
         raise NotARadiograph(f"the modality is {_shown(modality)}; send CR or DX radiographs only")
     if sop_class == DigitalXRayImageStorageForProcessing or text(dataset, "PresentationIntentType") == "FOR PROCESSING":
         raise NotARadiograph("the image is raw detector data (FOR PROCESSING); send the one FOR PRESENTATION")
+    _check_numbers(dataset)
     if not all(keyword in dataset for keyword in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")):
         raise Unreadable("the header lacks Rows, Columns, BitsAllocated or PhotometricInterpretation; send it again")
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise NotARadiograph(f"the file holds {frames} frames; send single radiographs")
+        shown = frames if 0 <= frames < _MANY_FRAMES else "no sensible number of"
+        raise NotARadiograph(f"the file holds {shown} frames; send single radiographs")
     photometric = str(dataset.PhotometricInterpretation)
     if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise NotARadiograph(f"the pixels are {_shown(photometric)}; send MONOCHROME1 or MONOCHROME2")
@@ -65,6 +77,14 @@ def check_header(dataset: Dataset) -> None:
         raise UnsupportedSyntax(f"HighBit is {high_bit} for {bits_stored} bits stored; send it right-justified")
     _check_body_part(dataset)
     view_position(dataset)
+
+
+def _check_numbers(dataset: Dataset) -> None:
+    """A file may give any element any VR: a text where a number must be could be a name, and is not repeated."""
+    for keyword in _US_KEYWORDS:
+        value = dataset.get(keyword)
+        if value is not None and not (isinstance(value, int) and 0 <= value <= _MOST_US):
+            raise Unreadable(f"{keyword} is not a number of 16 bits; send it again")
 
 
 def _check_body_part(dataset: Dataset) -> None:

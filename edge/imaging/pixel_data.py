@@ -3,6 +3,8 @@
 One decoder each, chosen here and not by what happens to be installed, so that every box decodes alike.
 """
 
+from typing import Any
+
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
@@ -29,17 +31,22 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from edge.errors import Truncated, UnsupportedSyntax
+from edge.errors import TooLarge, Truncated, Unreadable, UnsupportedSyntax
+from edge.imaging import jpeg2000
+from edge.imaging.codestream import check_frame, rle_segments
+from edge.imaging.limits import MAX_DATA_SET_BYTES
 
 NATIVE = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
 )
+# imagecodecs makes no more of a frame than it is told to. pydicom's RLE decoder makes all that the runs say; gdcm ends
+# the process on some damaged JPEGs, takes twice the memory and gives the same pixels; pylibjpeg-libjpeg is GPL.
 PLUGINS: dict[UID, str] = {
-    RLELossless: "pydicom",
-    JPEGBaseline8Bit: "gdcm",
-    JPEGExtended12Bit: "imagecodecs",  # gdcm has no 12 bit; pylibjpeg-libjpeg is GPL and not shipped
-    JPEGLossless: "gdcm",
-    JPEGLosslessSV1: "gdcm",
+    RLELossless: "imagecodecs",
+    JPEGBaseline8Bit: "imagecodecs",
+    JPEGExtended12Bit: "imagecodecs",
+    JPEGLossless: "imagecodecs",
+    JPEGLosslessSV1: "imagecodecs",
     JPEGLSLossless: "pyjpegls",
     JPEGLSNearLossless: "pyjpegls",
     JPEG2000Lossless: "pylibjpeg",
@@ -52,33 +59,48 @@ LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
 _JPEG = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
 _EITHER_WAVELET = frozenset({JPEG2000, HTJ2K})
 _END_OF_IMAGE = b"\xff\xd9"  # JPEG, JPEG-LS (EOI) and JPEG 2000 (EOC) all end with it
-_CODING_STYLE, _WAVELET_OFFSET, _IRREVERSIBLE = b"\xff\x52", 13, 0  # COD (ITU-T T.800, A.6.1)
+_RLE_PADDING_BYTES = 256  # beyond the picture, which some encoders write
 _MORE_SCAN = bytes(range(64))  # zero first: entropy-coded even after 0xFF (ITU-T T.81, B.1.1.5)
 
 
 def decode(dataset: Dataset) -> NDArray[np.integer]:
     """Stored values [rows, columns] of a single-frame, single-sample image, in native byte order.
 
-    Raises UnsupportedSyntax when no decoder is known for the transfer syntax and Truncated when pixel data are short.
+    Raises UnsupportedSyntax when no decoder is known for the transfer syntax, Truncated or TooLarge when pixel data are
+    short or endless, and Bomb or Unreadable when a frame says another size than the header.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
+    if len(dataset.PixelData) > MAX_DATA_SET_BYTES:  # several copies of them are made
+        raise TooLarge(f"pixel data hold {len(dataset.PixelData)} bytes; at most {MAX_DATA_SET_BYTES} are read")
     if syntax in NATIVE:
         _check_native_length(dataset)
         stored = pixel_array(dataset, raw=True)
-    elif syntax not in PLUGINS:
+    elif syntax in PLUGINS:
+        stored = _decode_frame(dataset, syntax)
+    else:
         raise UnsupportedSyntax(
             f"transfer syntax {_shown(syntax)} has no decoder; send it as Explicit VR Little Endian"
         )
-    else:
-        if syntax != RLELossless:
-            _check_frame_end(dataset)
-        if PLUGINS[syntax] == "imagecodecs":
-            stored = _decode_extended_jpeg(dataset)
-        else:
-            stored = pixel_array(dataset, raw=True, decoding_plugin=PLUGINS[syntax])
-        if syntax in _JPEG:
-            check_whole_jpeg(_frame(dataset))
+    if stored.shape != (dataset.Rows, dataset.Columns):  # pydicom makes frames of pixel data that are long enough
+        raise Unreadable(f"the pixel data hold {stored.shape}, the header says one frame; send it again")
     return stored.astype(stored.dtype.newbyteorder("="), copy=False)
+
+
+def _decode_frame(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
+    _check_pixel_module(dataset)
+    frame = _frame(dataset)
+    if syntax != RLELossless:
+        _check_frame_end(frame)
+    check_frame(frame, syntax, rows=dataset.Rows, columns=dataset.Columns, bits_allocated=dataset.BitsAllocated)
+    if syntax == RLELossless:
+        return _signed(_decode_rle(frame, dataset), dataset)
+    if syntax in _JPEG:
+        decoded = decode_whole_jpeg(frame)
+        if decoded is None:
+            raise Unreadable("the JPEG cannot be decoded; send it again")
+        return _signed(decoded, dataset)
+    del frame  # pydicom takes one of its own
+    return pixel_array(dataset, raw=True, decoding_plugin=PLUGINS[syntax])
 
 
 def _shown(uid: str) -> str:
@@ -92,36 +114,55 @@ def _check_native_length(dataset: Dataset) -> None:
         raise Truncated(f"pixel data hold {len(dataset.PixelData)} of {expected} bytes; send it again")
 
 
-def _check_frame_end(dataset: Dataset) -> None:
-    frame = _frame(dataset)
+def _check_pixel_module(dataset: Dataset) -> None:
+    """What pydicom checks for the decoders that it calls itself (PS3.3 C.7.6.3.1)."""
+    whole = dataset.Rows > 0 and dataset.Columns > 0 and 0 < dataset.BitsStored <= dataset.BitsAllocated
+    if not whole or dataset.PixelRepresentation not in (0, 1):
+        raise Unreadable("Rows, Columns, BitsStored or PixelRepresentation make no sense; send it again")
+
+
+def _check_frame_end(frame: bytes) -> None:
     if _END_OF_IMAGE not in frame[-16:]:  # an encoder may pad the fragment
         raise Truncated("the compressed pixel data end before their end-of-image marker; send it again")
 
 
-def _decode_extended_jpeg(dataset: Dataset) -> NDArray[np.integer]:
-    stored = imagecodecs.jpeg_decode(_frame(dataset))
-    if stored.shape != (dataset.Rows, dataset.Columns):
-        raise Truncated(f"the JPEG holds {stored.shape}, the header {dataset.Rows} x {dataset.Columns}; send it again")
-    if dataset.get("PixelRepresentation") != 1:
-        return np.asarray(stored)
-    unused = 16 - dataset.BitsStored  # a JPEG knows no sign
-    return (stored.astype(np.uint16) << unused).view(np.int16) >> unused
+def _decode_rle(frame: bytes, dataset: Dataset) -> NDArray[np.integer]:
+    """Byte planes, the most significant first, of a picture and a little padding each (PS3.5 G.2)."""
+    pixels = dataset.Rows * dataset.Columns
+    segments = rle_segments(frame, bits_allocated=dataset.BitsAllocated)
+    planes = np.empty((pixels, len(segments)), np.uint8)
+    for number, segment in enumerate(reversed(segments)):
+        plane = imagecodecs.packbits_decode(segment, out=pixels + _RLE_PADDING_BYTES)
+        if len(plane) < pixels:
+            raise Truncated(f"an RLE segment holds {len(plane)} of {pixels} bytes; send it again")
+        planes[:, number] = np.frombuffer(plane, np.uint8, pixels)
+    return planes.view(f"<u{len(segments)}").reshape(dataset.Rows, dataset.Columns)
 
 
-def check_whole_jpeg(jpeg: bytes) -> None:
-    """Raises Truncated when a JPEG ends before its picture does, end-of-image marker or not.
+def _signed(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.integer]:
+    """The bits that are stored, with the sign that neither JPEG nor RLE knows."""
+    allocated_bytes = dataset.BitsAllocated // 8
+    unused = dataset.BitsAllocated - dataset.BitsStored
+    kept = stored.astype(f"u{allocated_bytes}", copy=False) << unused
+    return (kept.view(f"i{allocated_bytes}") if dataset.PixelRepresentation == 1 else kept) >> unused
 
-    Decoders paint what is missing grey and say nothing. But one that has all it needs never reads what is put in front
-    of the marker.
+
+def decode_whole_jpeg(jpeg: bytes) -> NDArray[Any] | None:
+    """The picture in a JPEG; None for a kind of JPEG that this decoder does not know.
+
+    Raises Truncated when the JPEG ends before its picture does, end-of-image marker or not. Decoders paint what is
+    missing grey and say nothing. But one that has all it needs never reads what is put in front of the marker.
     """
     end = jpeg.rfind(_END_OF_IMAGE)
+    whole = memoryview(jpeg)
     try:
         as_sent = imagecodecs.jpeg8_decode(jpeg)
-        with_more = imagecodecs.jpeg8_decode(jpeg[:end] + _MORE_SCAN + jpeg[end:])
+        with_more = imagecodecs.jpeg8_decode(b"".join([whole[:end], _MORE_SCAN, whole[end:]]))
     except imagecodecs.Jpeg8Error:
-        return  # a kind of JPEG that the decoder of the pixels knows and this one does not
+        return None
     if not np.array_equal(as_sent, with_more):
         raise Truncated("the JPEG data end before the picture does; send it again")
+    return as_sent
 
 
 def is_lossy(dataset: Dataset) -> bool:
@@ -129,8 +170,7 @@ def is_lossy(dataset: Dataset) -> bool:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax not in _EITHER_WAVELET:
         return syntax in LOSSY
-    frame = _frame(dataset)
-    return frame[frame.index(_CODING_STYLE) + _WAVELET_OFFSET] == _IRREVERSIBLE
+    return not jpeg2000.coding_style(_frame(dataset)).reversible
 
 
 def _frame(dataset: Dataset) -> bytes:

@@ -13,7 +13,8 @@ from edge.errors import (
     Unreadable,
     UnsupportedSyntax,
 )
-from edge.imaging.read import MAX_PIXELS, read
+from edge.imaging.limits import MAX_PIXELS
+from edge.imaging.read import read
 
 CHEST = phantom_pixels()
 
@@ -65,7 +66,7 @@ def test_an_empty_modality_is_told_by_the_class(sop_class: str) -> None:
         ),
         ({"BitsStored": 12, "HighBit": 15}, UnsupportedSyntax, "HighBit is 15 for 12 bits stored"),
         ({"ViewPosition": "RLO"}, NotFrontalChest, "the view in the header is not frontal"),
-        ({"Rows": 60000, "Columns": 60000}, TooLarge, "60000 x 60000; at most"),
+        ({"Rows": 60000, "Columns": 60000}, TooLarge, "60000 x 60000 pixels; at most"),
         ({"Rows": 0}, RadiographError, "damaged"),
     ],
     ids=str,

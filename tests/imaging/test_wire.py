@@ -1,22 +1,26 @@
 """What passes between the box and a worker: whole values, and no nonsense that costs more than an error."""
 
+import json
 import os
 import socket
-import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mad_worker import REPLIES, framed
+from mad_worker import GOOD, REPLIES, framed
 
 from edge.errors import RadiographError, TooLarge, Truncated, radiograph_error
 from edge.imaging import wire
+from edge.snapshot import Snapshot, snapshot
 from edge.values import Crop, Decoded, ModelInput, Reason, Source
 
 SOURCE = Source("ab" * 32, "dicom", 30, 20, "cd" * 32, "AP", True, True, "ef" * 32, "01" * 32)
 PIXELS = np.random.default_rng(0).random((1, 64, 64), np.float32)
-DECODED = Decoded(SOURCE, ModelInput(PIXELS, Crop(1, 2, 3, 4, 5, 6, 7, 8), "digest"), {"decode": 0.25})
+TIMINGS_S = {"decode": 0.25, "preprocess": 0.5}
+DECODED = Decoded(SOURCE, ModelInput(PIXELS, Crop(1, 2, 3, 4, 5, 6, 7, 8), "01" * 32), TIMINGS_S)
+FROZEN = Snapshot(-1, "ab" * 32, 7, "dicom")
 
 
 @pytest.fixture
@@ -27,25 +31,64 @@ def link() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def test_decoded_crosses_whole(link: tuple[socket.socket, socket.socket]) -> None:
+@pytest.fixture
+def shared() -> Iterator[wire.SharedPixels]:
+    made = wire.SharedPixels.make(64)
+    yield made
+    made.close()
+
+
+def test_decoded_crosses_whole(link: tuple[socket.socket, socket.socket], shared: wire.SharedPixels) -> None:
     ours, theirs = link
-    sender = threading.Thread(target=wire.send_decoded, args=(theirs, DECODED))
-    sender.start()
-    received = wire.receive_reply(ours)
-    sender.join(5)
+    wire.send_decoded(theirs, DECODED, shared)
+    received = wire.receive_reply(ours, FROZEN, shared)
     np.testing.assert_array_equal(received.model_input.pixels, PIXELS)
     assert received.source == SOURCE
     assert received.model_input.crop == DECODED.model_input.crop
-    assert received.model_input.preprocessing_digest == "digest"
-    assert received.timings_s == {"decode": 0.25}
+    assert received.model_input.preprocessing_digest == DECODED.model_input.preprocessing_digest
+    assert received.timings_s == TIMINGS_S
+
+
+def test_a_worker_does_not_say_which_file_it_was(
+    link: tuple[socket.socket, socket.socket], shared: wire.SharedPixels
+) -> None:
+    """Its answer would stand for another radiograph's."""
+    ours, theirs = link
+    wire.send_decoded(theirs, replace(DECODED, source=replace(SOURCE, sha256="00" * 32, format="png")), shared)
+    received = wire.receive_reply(ours, FROZEN, shared)
+    assert (received.source.sha256, received.source.format) == ("ab" * 32, "dicom")
+
+
+def test_what_a_worker_writes_after_its_answer_changes_nothing(
+    link: tuple[socket.socket, socket.socket], shared: wire.SharedPixels
+) -> None:
+    ours, theirs = link
+    wire.send_decoded(theirs, DECODED, shared)
+    received = wire.receive_reply(ours, FROZEN, shared)
+    shared.pixels[...] = 0
+    np.testing.assert_array_equal(received.model_input.pixels, PIXELS)
+
+
+@pytest.mark.parametrize("level", [np.nan, np.inf, -0.001, 1.001])
+def test_pixels_that_cannot_be_are_an_error(
+    link: tuple[socket.socket, socket.socket], shared: wire.SharedPixels, level: float
+) -> None:
+    ours, theirs = link
+    pixels = PIXELS.copy()
+    pixels[0, 5, 5] = level
+    wire.send_decoded(theirs, replace(DECODED, model_input=replace(DECODED.model_input, pixels=pixels)), shared)
+    with pytest.raises(ValueError, match="outside"):
+        wire.receive_reply(ours, FROZEN, shared)
 
 
 @pytest.mark.parametrize("kind", RadiographError.__subclasses__(), ids=lambda kind: kind.__name__)
-def test_every_refusal_crosses(link: tuple[socket.socket, socket.socket], kind: type[RadiographError]) -> None:
+def test_every_refusal_crosses(
+    link: tuple[socket.socket, socket.socket], shared: wire.SharedPixels, kind: type[RadiographError]
+) -> None:
     ours, theirs = link
     wire.send_refusal(theirs, kind("what to do"))
     with pytest.raises(kind, match=r"^what to do$") as refusal:
-        wire.receive_reply(ours)
+        wire.receive_reply(ours, FROZEN, shared)
     assert type(refusal.value) is kind
 
 
@@ -56,21 +99,43 @@ def test_every_reason_of_a_file_has_its_error() -> None:
 
 @pytest.mark.parametrize("name", REPLIES, ids=lambda name: name.decode())
 def test_nonsense_is_an_error_and_nothing_runs(
-    link: tuple[socket.socket, socket.socket], name: bytes, tmp_path: Path
+    link: tuple[socket.socket, socket.socket], shared: wire.SharedPixels, name: bytes
 ) -> None:
     ours, theirs = link
     theirs.sendall(REPLIES[name])
     with pytest.raises((EOFError, ValueError, KeyError, TypeError, RecursionError)):
-        wire.receive_reply(ours)
+        wire.receive_reply(ours, FROZEN, shared)
 
 
-def test_a_short_body_is_a_dead_worker(link: tuple[socket.socket, socket.socket]) -> None:
+def test_the_fake_replies_are_wrong_in_one_place_each(
+    link: tuple[socket.socket, socket.socket], shared: wire.SharedPixels
+) -> None:
+    """What they alter is why they are refused."""
     ours, theirs = link
-    header = b'{"side": 8, "crop": {}, "digest": "", "source": {}, "timings_s": {}}'
-    theirs.sendall(framed(header, bytes(8 * 8 * 4 - 1)))
+    theirs.sendall(framed(json.dumps(GOOD).encode()))
+    assert wire.receive_reply(ours, FROZEN, shared).source.view_position == "AP"
+
+
+def test_a_header_that_is_cut_is_a_dead_worker(
+    link: tuple[socket.socket, socket.socket], shared: wire.SharedPixels
+) -> None:
+    ours, theirs = link
+    theirs.sendall(framed(json.dumps(GOOD).encode())[:-1])
     theirs.close()
     with pytest.raises(EOFError):
-        wire.receive_reply(ours)
+        wire.receive_reply(ours, FROZEN, shared)
+
+
+@pytest.mark.parametrize("side", [0, -1, 8193])
+def test_no_model_input_has_such_a_side(side: int) -> None:
+    with pytest.raises(ValueError, match="ModelInput"):
+        wire.SharedPixels.make(side)
+
+
+def test_readiness_tells_what_is_missing(link: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = link
+    wire.send_ready(theirs, ["landlock"])
+    assert wire.receive_ready(ours) == ["landlock"]
 
 
 def test_a_closed_link_ends_the_requests(link: tuple[socket.socket, socket.socket]) -> None:
@@ -82,9 +147,10 @@ def test_a_closed_link_ends_the_requests(link: tuple[socket.socket, socket.socke
 def test_a_request_carries_the_file(link: tuple[socket.socket, socket.socket], tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"content")
-    with path.open("rb") as opened:
-        wire.send_request(link[0], opened.fileno())
-    descriptor = wire.receive_request(link[1])
-    assert descriptor is not None
-    assert os.pread(descriptor, 100, 0) == b"content"
-    os.close(descriptor)
+    with snapshot(path) as frozen:
+        wire.send_request(link[0], frozen)
+        request = wire.receive_request(link[1])
+    assert request is not None
+    assert (request.sha256, request.size_bytes) == (frozen.sha256, len(b"content"))
+    assert os.pread(request.descriptor, 100, 0) == b"content"
+    os.close(request.descriptor)
