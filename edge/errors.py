@@ -7,6 +7,7 @@ EdgeError
 │   ├── DiskFailed          a sync failed: what was written may be gone, and no second sync would tell
 │   └── IndexDamaged        the file of an index cannot be used; the ledger has all of it
 ├── Unopenable            a file is there and cannot be opened                   looked at again
+│   └── StillLinked         it has other names too: looked at again, and read once it has one
 ├── Stopped               told to stop before a single run was done                exit 1
 ├── EngineError           the inference engine failed: the daemon stops         exit 1
 │   ├── BackendUnavailable  the asked-for backend cannot run on this machine
@@ -53,6 +54,10 @@ class DiskFailed(StateError):
 
 class Unopenable(EdgeError):
     """A file cannot be opened: without its bytes it has no case id, and so no result yet."""
+
+
+class StillLinked(Unopenable):
+    """A file has more than one hard link: it may be on its way, or another's file under a sender's name."""
 
 
 class Stopped(EdgeError):

@@ -6,7 +6,7 @@ share, scans are all there is and come more often. Memory is bounded: what the w
 """
 
 import contextlib
-import os
+import queue
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge.errors import Unopenable
 from edge.folders import Batch, Folders, Found
-from edge.looks import KnownLooks, fingerprint_of, is_temporary, look
+from edge.looks import KnownLooks, fingerprint_of, is_temporary, look, look_beneath
 from edge.mounts import announces, filesystem_of
 from edge.notifications import Changes, Notifications
 from edge.values import Sighting
@@ -82,6 +82,7 @@ class Inbox:
         self._window = Window(newest_first=newest_first)
         self._handed_out = KnownLooks()  # or known from before
         self._deferred: dict[int, float] = {}  # taken back: a look's fingerprint, and until when
+        self._taken_back: queue.SimpleQueue[tuple[Sighting, float]] = queue.SimpleQueue()
         self._next_look_s = self._next_scan_s = 0.0
         self._polls = False  # some folder is not announced
         self.restless = 0  # files that a single run left because they kept changing
@@ -91,6 +92,10 @@ class Inbox:
     def unreadable(self) -> int:
         """Subfolders that could not be listed."""
         return len(self._folders.unreadable)
+
+    def root_of(self, path: Path) -> Path:
+        """The folder below which a file was found: to be opened and put away from there, with no link on the way."""
+        return self._folders.root_of(path)
 
     def settled(self, stop: Stop) -> Iterator[Sighting]:
         """What is there now, for --once: ends when every file has been handed out, or `stop` is set.
@@ -113,6 +118,7 @@ class Inbox:
             else:
                 time.sleep(self._pace.look_s)
                 self._look()
+            self._take_back()
             if self._window.is_low():
                 self._scan(None)
 
@@ -131,17 +137,23 @@ class Inbox:
     def look_again(self, sighting: Sighting, *, after_s: float) -> None:
         """Take a sighting back: hand it out again once it has changed, or has stood still for `after_s` more.
 
-        With 0 it comes again at the next look, and does not count as deferred.
+        With 0 it comes again at the next look, and does not count as deferred. Any thread may call this.
         """
-        print_, complete_s = fingerprint_of(sighting), time.monotonic() + after_s
-        self._handed_out.discard(print_)
-        if after_s > 0:
-            self._deferred[print_] = complete_s
-        self._window.put(Candidate(sighting, complete_s))
+        self._taken_back.put((sighting, after_s))
 
     def was_deferred(self, sighting: Sighting) -> bool:
         """True when this very look was taken back before: the file has not changed since."""
+        self._take_back()
         return fingerprint_of(sighting) in self._deferred
+
+    def _take_back(self) -> None:
+        while not self._taken_back.empty():
+            sighting, after_s = self._taken_back.get()
+            print_, complete_s = fingerprint_of(sighting), time.monotonic() + after_s
+            self._handed_out.discard(print_)
+            if after_s > 0:
+                self._deferred[print_] = complete_s
+            self._window.put(Candidate(sighting, complete_s))
 
     def _notifications(self, opened: contextlib.ExitStack) -> Notifications | None:
         if self._watching == "polling":
@@ -158,9 +170,7 @@ class Inbox:
 
         And when a link has taken the place of a folder above it: it leads to a file that nobody has sent.
         """
-        now = look(sighting.path)
-        if os.path.realpath(sighting.path.parent) != str(sighting.path.parent):
-            return False
+        now = look_beneath(self.root_of(sighting.path), sighting.path)
         if now == sighting:
             self._handed_out.add(fingerprint_of(sighting))
             return True
@@ -174,7 +184,8 @@ class Inbox:
         return Candidate(sighting, self._deferred.get(fingerprint_of(sighting), still_until_s))
 
     def _keep_up(self, notifications: Notifications | None) -> None:
-        """Whatever is due: events, looks, a scan."""
+        """Whatever is due: what was taken back, events, looks, a scan."""
+        self._take_back()
         if notifications is not None:
             self._hear(notifications.read(wait_s=0), notifications)
         if time.monotonic() >= self._next_look_s:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.beneath import open_beneath
 from edge.values import Sighting
 
 TEMPORARY_SUFFIXES = (".part", ".tmp", ".partial", ".filepart", ".crdownload", ".swp")
@@ -20,6 +21,19 @@ def look(path: Path) -> Sighting | None:
         seen = path.lstat()
     except OSError:
         return None
+    return sighting_of(path, seen) if stat.S_ISREG(seen.st_mode) else None
+
+
+def look_beneath(root: Path, path: Path) -> Sighting | None:
+    """As `look`, and None too when a link lies on the way from the root, or the path leads out of it."""
+    try:
+        opened = open_beneath(root, path)
+    except OSError:
+        return None
+    try:
+        seen = os.fstat(opened)
+    finally:
+        os.close(opened)
     return sighting_of(path, seen) if stat.S_ISREG(seen.st_mode) else None
 
 

@@ -9,6 +9,7 @@ from typing import Self
 from inotify_simple import Event, INotify, flags
 
 _EVENTS = flags.CLOSE_WRITE | flags.MOVED_TO | flags.CREATE | flags.ONLYDIR | flags.DONT_FOLLOW
+_MOST_FOLDERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,11 @@ class Notifications:
     def follow(self, folder: Path) -> bool:
         """False when the folder is gone, or the kernel is out of watches. Following it again changes nothing.
 
-        By path, each time anew: another filesystem may have been mounted there.
+        By path, each time anew: another filesystem may have been mounted there. Nor when so many are followed that a
+        sender must have made them to fill the memory.
         """
+        if len(self._folders) >= _MOST_FOLDERS:
+            return False
         try:
             self._folders[self._inotify.add_watch(str(folder), _EVENTS)] = folder
         except OSError as fault:

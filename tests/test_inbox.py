@@ -637,6 +637,7 @@ def test_files_that_are_gone_are_not_remembered(tmp_path: Path) -> None:
     for sighting in inbox.settled(threading.Event()):
         if sighting.path.name == "c":
             inbox.look_again(sighting, after_s=3 * LOOK_S)
+            assert inbox.was_deferred(sighting)
             break
     assert len(inbox._handed_out) == 2
     for name in "abc":

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import mmap
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from radiograph_files import chest, dicom_file, phantom_pixels
 
-from edge.errors import Unopenable
-from edge.snapshot import MAX_FILE_BYTES, snapshot
+from edge.errors import StillLinked, Unopenable
+from edge.snapshot import MAX_FILE_BYTES, MAX_HASHED_BYTES, frozen_bytes, snapshot
 
 
 @pytest.mark.parametrize("size", [0, 1, 1024 * 1024 - 1, 1024 * 1024, 3 * 1024 * 1024 + 7])
@@ -117,7 +118,7 @@ def test_of_a_file_that_is_too_long_only_the_digest_is_kept(tmp_path: Path) -> N
     with snapshot(path) as frozen:
         assert frozen.size_bytes == MAX_FILE_BYTES + 1
         assert os.fstat(frozen.descriptor).st_size <= MAX_FILE_BYTES
-        assert frozen.sha256.startswith("7c40fe5ce847740d")  # of so many zeros
+        assert frozen.sha256.startswith("da6ce8755151acd0")  # of so many zeros
 
 
 @given(st.binary(max_size=300))
@@ -126,3 +127,110 @@ def test_any_bytes_have_a_snapshot(tmp_path_factory: pytest.TempPathFactory, con
     path.write_bytes(content)
     with snapshot(path) as frozen:
         assert os.pread(frozen.descriptor, 1000, 0) == content
+
+
+@given(st.binary(max_size=300))
+def test_bytes_in_memory_have_the_same_snapshot(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "same"
+    path.write_bytes(content)
+    with snapshot(path) as of_file, frozen_bytes(content) as frozen:
+        assert os.pread(frozen.descriptor, 1000, 0) == content
+        assert (frozen.sha256, frozen.size_bytes, frozen.format) == (of_file.sha256, len(content), of_file.format)
+        assert frozen.look is None
+        with pytest.raises(PermissionError):
+            os.pwrite(frozen.descriptor, b"x", 0)
+
+
+def test_below_a_root_a_file_with_another_name_is_waited_for(tmp_path: Path) -> None:
+    """To link and to unlink is a way to deliver; and a link may be to another's file."""
+    (tmp_path / "sending").write_bytes(b"content")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "DOE^JOHN").hardlink_to(tmp_path / "sending")
+    with pytest.raises(StillLinked, match=r"has 2 names .*remove the others, or send a copy") as fault:  # noqa: SIM117
+        with snapshot(tmp_path / "in" / "DOE^JOHN", root=tmp_path / "in"):
+            pass
+    assert "DOE" not in str(fault.value)
+    (tmp_path / "sending").unlink()
+    with snapshot(tmp_path / "in" / "DOE^JOHN", root=tmp_path / "in") as frozen:
+        assert frozen.size_bytes == 7
+
+
+def test_a_file_with_two_names_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"secret")
+    (tmp_path / "other").hardlink_to(tmp_path / "file")
+    monkeypatch.setattr("edge.snapshot.reopen", None)
+    with pytest.raises(StillLinked), snapshot(tmp_path / "file", root=tmp_path):
+        pass
+
+
+def test_a_file_linked_while_it_is_read_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    read = os.read
+
+    def linked_meanwhile(descriptor: int, count: int) -> bytes:
+        (tmp_path / "other").unlink(missing_ok=True)
+        (tmp_path / "other").hardlink_to(tmp_path / "file")
+        return read(descriptor, count)
+
+    monkeypatch.setattr(os, "read", linked_meanwhile)
+    with pytest.raises(StillLinked), snapshot(tmp_path / "file", root=tmp_path):
+        pass
+
+
+def test_a_person_may_ask_for_a_file_with_two_names(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "other").hardlink_to(tmp_path / "file")
+    with snapshot(tmp_path / "file") as frozen:
+        assert frozen.size_bytes == 7
+
+
+def test_a_link_on_the_way_is_followed_for_a_person_and_not_below_a_root(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"content")
+    (tmp_path / "DOE^JOHN").symlink_to("folder")
+    with snapshot(tmp_path / "DOE^JOHN" / "file") as frozen:
+        assert frozen.size_bytes == 7
+    with pytest.raises(Unopenable, match=r"a link lies in the folder, .*remove it") as fault:  # noqa: SIM117
+        with snapshot(tmp_path / "DOE^JOHN" / "file", root=tmp_path):
+            pass
+    assert "DOE" not in str(fault.value)
+
+
+def test_a_sparse_file_of_terabytes_takes_no_time(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as opened:
+        opened.truncate(MAX_HASHED_BYTES + 1)
+    before = os.times()
+    with pytest.raises(Unopenable, match=rf"{MAX_HASHED_BYTES + 1} bytes or more; .*remove it"):  # noqa: SIM117
+        with snapshot(tmp_path / "file", root=tmp_path):
+            pass
+    assert os.times().user - before.user < 0.5
+
+
+def test_a_file_that_grows_for_ever_is_left_at_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 100)
+    monkeypatch.setattr("edge.snapshot.MAX_HASHED_BYTES", 1000)
+    monkeypatch.setattr(os, "read", lambda descriptor, count: b"x" * 100)
+    with pytest.raises(Unopenable, match="1100 bytes or more"), snapshot(tmp_path / "file", root=tmp_path):
+        pass
+
+
+def test_a_file_whose_owner_holds_a_lease_is_not_waited_for(tmp_path: Path) -> None:
+    """The kernel would keep an open waiting for 45 s."""
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    with path.open("r+b") as held:
+        fcntl.fcntl(held, fcntl.F_SETSIG, 0)
+        before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+        try:
+            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            with pytest.raises(Unopenable, match="temporarily unavailable"), snapshot(path, root=tmp_path):
+                pass
+        finally:
+            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            signal.signal(signal.SIGIO, before)
+
+
+def test_no_name_of_the_file_shows_in_proc(tmp_path: Path) -> None:
+    (tmp_path / "DOE^JOHN").write_bytes(b"content")
+    with snapshot(tmp_path / "DOE^JOHN", root=tmp_path) as frozen:
+        assert os.readlink(f"/proc/self/fd/{frozen.descriptor}") == "/memfd:radiograph (deleted)"  # noqa: PTH115

@@ -9,8 +9,8 @@ import apsw
 
 from benchmarks.durability.radiographs import Sent
 from edge.errors import StateError
+from edge.ledger_reader import LedgerReader
 from edge.outputs.report_json import SCHEMA
-from edge.store import LedgerReader
 from edge.values import QUARANTINED
 
 

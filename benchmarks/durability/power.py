@@ -1,5 +1,6 @@
 """Power cuts: record a run's system calls, rebuild what they may have left at any moment, start the box, and look."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -16,6 +17,7 @@ from benchmarks.durability.invariant import check
 from benchmarks.durability.radiographs import small_set
 from benchmarks.durability.replay import Replay
 
+_OLD_S = 1_600_000_000  # as a file that came long ago
 # Where a run is killed before the recorded one: counted thread by thread, so that the first to come there dies.
 KILLED_FIRST = (
     *(f"fsync:{number}" for number in range(1, 13)),
@@ -73,7 +75,7 @@ def catch(mutant: str, *, states: int = 400, seed: int = 1) -> Tally:
 
 
 def disk_before(place: Bench) -> Disk:
-    """Every input delivered, and safe; no state folder yet. The inputs' own files are set aside, to be put back."""
+    """Every input delivered, and safe; no state folder yet."""
     disk = Disk(str(place.root))
     disk.add(str(place.incoming), Folder())
     root = disk.find(str(place.root))
@@ -83,7 +85,6 @@ def disk_before(place: Bench) -> Disk:
     _aside(place).mkdir()
     for file in place.files:
         disk.put(str(place.incoming / file.name), file.content)
-        os.link(place.incoming / file.name, _aside(place) / file.name)
     return disk
 
 
@@ -122,6 +123,9 @@ def _states(replay: Replay, logs: list[list[strace.Call]], rng: random.Random, c
 
 
 def _rebuild(place: Bench, crashed: Crashed) -> None:
+    for file in place.files:  # those that are kept stay the very files: the ledger knows them by inode and times
+        with contextlib.suppress(FileNotFoundError):
+            (place.incoming / file.name).rename(_aside(place) / file.name)
     for folder in (place.incoming, place.state):
         shutil.rmtree(folder, ignore_errors=True)
     for folder in crashed.folders:
@@ -129,8 +133,11 @@ def _rebuild(place: Bench, crashed: Crashed) -> None:
     for path, (content, delivered) in crashed.files.items():
         if delivered is None:
             Path(path).write_bytes(content)
-        else:  # the very file, with its inode and times: the ledger knows inputs by them
-            os.link(_aside(place) / delivered, path)
+        elif (_aside(place) / delivered).exists():
+            (_aside(place) / delivered).rename(path)
+        else:  # the box has moved or deleted it; it is old, as it was
+            Path(path).write_bytes(content)
+            os.utime(path, (_OLD_S, _OLD_S))
 
 
 def _aside(place: Bench) -> Path:

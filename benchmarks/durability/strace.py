@@ -14,7 +14,7 @@ WRITE_SIDE = (
     "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "link", "linkat", "symlink", "symlinkat", "chmod", "fchmod",
     "fchmodat",
 )  # fmt: skip
-_FOLLOWED = (*WRITE_SIDE, "close", "lseek", "dup", "dup2", "dup3")
+_FOLLOWED = (*WRITE_SIDE, "openat2", "close", "lseek", "dup", "dup2", "dup3")
 _ALL_BYTES = str(1 << 26)
 _RESUMED = re.compile(r"<\.\.\. (\w+) resumed>")
 _ENDED = re.compile(r"(\w+)\((.*)\) += (-?(?:0x)?[0-9a-f]+|\?)")

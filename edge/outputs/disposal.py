@@ -1,43 +1,55 @@
 """What happens to an input once its result is safe: kept, archived, deleted, or put into quarantine.
 
 An input is first set aside, under a hidden name beside it, and looked at once more: a file that its sender put in its
-place after it was scored is another radiograph, and must not go with it.
+place after it was scored is another radiograph, and must not go with it. All of it happens in a folder that is held
+open, and the box keeps a copy: the file itself stays its sender's, who may have it open, or linked under other names.
 """
 
 import contextlib
 import json
 import os
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from edge.errors import StateError
+from edge.beneath import PLAIN, held_folder, reopen
+from edge.errors import EdgeError, StateError
+from edge.folders import files_beginning
 from edge.looks import look
-from edge.outputs.durable import NO_HARD_LINKS, move_durably, sync_senders_folder, write_durably
+from edge.outputs.durable import chunks, rename_to_free, sync_senders_folder, write_durably
 from edge.state import StateFolder
-from edge.values import QUARANTINED, FinishedCase, Sighting
+from edge.values import CASE_ID_DIGITS, QUARANTINED, FinishedCase, Look, Sighting
 
 ASIDE = ".edge-cxr-"  # begins the name of what is set aside
 _SUFFIXES = {"dicom": "dcm", "png": "png", "jpeg": "jpg", "tiff": "tif"}
+_RANDOM_BYTES = 8
 
 
-def dispose(sighting: Sighting, case: FinishedCase, state: StateFolder, *, after: str) -> None:
+class _Changed(EdgeError):
+    """What was set aside is no longer what was scored."""
+
+
+def dispose(
+    sighting: Sighting, case: FinishedCase, state: StateFolder, *, after: str, root: Path | None = None
+) -> None:
     """Carry out `after`. A file that changed since it was read is left: it is another radiograph by now.
 
-    A requeued input goes back to the archive where inputs are kept: nobody else has it.
+    root: the folder below which it was found; only the one that it lies in by default. A requeued input goes back to
+    the archive where inputs are kept: nobody else has it.
     Raises StateError when it cannot be moved or removed; its message names no input.
     """
-    if after == "keep" and sighting.path.is_relative_to(state.requeued):
-        after = "archive"
-    if after == "keep" or look(sighting.path) != sighting:
+    if sighting.path.is_relative_to(state.requeued):
+        after, root = "archive" if after == "keep" else after, state.requeued
+    if after == "keep":
         return
-    aside = sighting.path.with_name(f"{ASIDE}{case.case_id}")
-    if not _set_aside(sighting, aside):
-        return
-    try:
-        _put_away(aside, case, state, after=after)
-    except StateError:
-        with contextlib.suppress(StateError):  # the first fault is the one that counts: a failed sync ends the process
-            _put_back(aside, sighting.path)  # seen by its sender, and tried again at the next start
-        raise
+    with contextlib.ExitStack() as opened:
+        try:
+            folder = opened.enter_context(held_folder(root or sighting.path.parent, sighting.path.parent))
+        except OSError:  # gone, or a link took its place
+            return
+        _dispose_in(folder, replace(sighting, path=folder / sighting.path.name), case, state, after=after)
 
 
 def recover_set_aside(root: Path) -> tuple[int, int]:
@@ -46,20 +58,33 @@ def recover_set_aside(root: Path) -> tuple[int, int]:
     Returns how many there were, and how many stay hidden because they cannot be renamed.
     """
     recovered, hidden = 0, 0
-    for folder, _, names in os.walk(root):
-        for name in (name for name in names if name.startswith(ASIDE)):
+    for folder, names in files_beginning(root, ASIDE):
+        for name in names:
             try:
-                _put_back(Path(folder, name), Path(folder, name.removeprefix(".")))
+                _put_back(folder / name, folder / name.removeprefix("."))
                 recovered += 1
             except StateError:
                 hidden += 1
     return recovered, hidden
 
 
+def _dispose_in(folder: Path, sighting: Sighting, case: FinishedCase, state: StateFolder, *, after: str) -> None:
+    # Nobody can have put anything there: the name is not to be foreseen.
+    aside = folder / f"{ASIDE}{case.case_id}-{secrets.token_hex(_RANDOM_BYTES)}"
+    if look(sighting.path) != sighting or not _set_aside(sighting, aside):
+        return
+    try:
+        _put_away(aside, sighting.look, case, state, after=after)
+    except _Changed:
+        _put_back(aside, sighting.path)
+    except StateError:
+        with contextlib.suppress(StateError):  # the first fault is the one that counts: a failed sync ends the process
+            _put_back(aside, sighting.path)  # seen by its sender, and tried again at the next start
+        raise
+
+
 def _set_aside(sighting: Sighting, aside: Path) -> bool:
     """False when the file is gone, or is another one by now."""
-    if aside.exists():  # a copy that a crash left; the names below one folder are ours alone
-        _put_back(aside, aside.with_name(aside.name.removeprefix(".")))
     try:
         sighting.path.rename(aside)
     except FileNotFoundError:
@@ -76,14 +101,14 @@ def _set_aside(sighting: Sighting, aside: Path) -> bool:
 
 def _put_back(aside: Path, path: Path) -> None:
     """Under its own name, or beside the one that has taken it. Never over another file. Raises StateError."""
-    number = 0
+    free = path
     while True:
-        free = path if number == 0 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         try:
-            _rename_to_free(aside, free)
+            rename_to_free(aside, free)
             return
-        except FileExistsError:
-            number += 1
+        except FileExistsError:  # with the case id still, and of a length that every folder takes
+            begun = aside.name.removeprefix(".")[: len(ASIDE) - 1 + CASE_ID_DIGITS]
+            free = path.with_name(f"{begun}-{secrets.token_hex(_RANDOM_BYTES)}")
         except FileNotFoundError:
             return
         except OSError as fault:
@@ -91,35 +116,55 @@ def _put_back(aside: Path, path: Path) -> None:
                              "incoming folder") from None  # fmt: skip
 
 
-def _rename_to_free(aside: Path, free: Path) -> None:
-    """Raises FileExistsError when the name is taken."""
-    try:
-        free.hardlink_to(aside)
-    except OSError as fault:
-        if fault.errno not in NO_HARD_LINKS:
-            raise
-        aside.lstat()  # or FileNotFoundError
-        os.close(os.open(free, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))  # the name is ours from here on
-        aside.rename(free)
-    else:
-        aside.unlink()
-
-
-def _put_away(aside: Path, case: FinishedCase, state: StateFolder, *, after: str) -> None:
+def _put_away(aside: Path, scored: Look, case: FinishedCase, state: StateFolder, *, after: str) -> None:
     name = f"{case.case_id}.{_SUFFIXES.get(case.format or '', 'bin')}"
-    if case.reason in QUARANTINED:
-        reason = {"case_id": case.case_id, "reason": case.reason, "detail": case.detail}
-        write_durably(state.quarantine / f"{case.case_id}.reason.json", (json.dumps(reason) + "\n").encode())
-        _move(aside, state.quarantine / name)
-    elif after == "archive":
-        _move(aside, state.archive / name)
-    else:
+    with contextlib.suppress(FileNotFoundError):  # its sender took it back
+        if case.reason in QUARANTINED:
+            reason = {"case_id": case.case_id, "reason": case.reason, "detail": case.detail}
+            write_durably(state.quarantine / f"{case.case_id}.reason.json", (json.dumps(reason) + "\n").encode())
+            _copy(aside, scored, state.quarantine / name)
+        elif after == "archive":
+            _copy(aside, scored, state.archive / name)
         _remove(aside)
 
 
-def _move(path: Path, target: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):  # its sender took it back
-        move_durably(path, target)
+def _copy(aside: Path, scored: Look, target: Path) -> None:
+    """Raises FileNotFoundError when it is gone, _Changed when it is another file, or was written in meanwhile."""
+    with _opened(aside, scored) as opened:
+        write_durably(target, _as_scored(opened, scored))
+
+
+@contextlib.contextmanager
+def _opened(aside: Path, scored: Look) -> Iterator[int]:
+    try:
+        found = os.open(aside, PLAIN)
+        try:
+            if _look_at(found) != scored:  # before it is opened to be read: a pipe may have taken its name
+                raise _Changed
+            opened = reopen(found, os.O_RDONLY)
+        finally:
+            os.close(found)
+    except FileNotFoundError:
+        raise
+    except OSError as fault:
+        raise StateError(f"an input cannot be read again ({fault.strerror}); check its permissions") from None
+    try:
+        yield opened
+    finally:
+        os.close(opened)
+
+
+def _as_scored(opened: int, scored: Look) -> Iterator[bytes]:
+    yield from chunks(opened)
+    if _look_at(opened) != scored:
+        raise _Changed
+
+
+def _look_at(opened: int) -> Look | None:
+    seen = os.fstat(opened)
+    if not stat.S_ISREG(seen.st_mode):
+        return None
+    return Look(seen.st_size, seen.st_mtime_ns, seen.st_ino)
 
 
 def _remove(path: Path) -> None:

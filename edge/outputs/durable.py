@@ -1,22 +1,25 @@
 """Files that are complete the moment they are visible, and still there after a power cut."""
 
 import contextlib
+import ctypes
 import errno
 import os
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from edge.errors import DiskFailed, StateError
+from edge.errors import DiskFailed, EdgeError, StateError
 
 TEMPORARY_SUFFIX = ".part"
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_CHUNK_BYTES = 1024 * 1024
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # of fcntl.h and linux/fs.h
 
 
 def write_durably(path: Path, content: bytes | Iterable[bytes | bytearray], *, mode: int = 0o600) -> None:
     """Write beside, fsync, rename, fsync the folder; two processes must not write the same path at once.
 
-    content: whole, or in parts, which are not copied together. Raises StateError when the disk is full or fails.
+    content: whole, or in parts, which are not copied together. Raises StateError when the disk is full or fails, and
+    what the parts raise; half a file is not left to fill the disk.
     """
     temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
     try:
@@ -27,8 +30,12 @@ def write_durably(path: Path, content: bytes | Iterable[bytes | bytearray], *, m
             _sync(opened.fileno(), path.parent)
         temporary.rename(path)
         sync_folder(path.parent)
-    except OSError as fault:
-        raise disk_error(path.parent, fault) from None
+    except (OSError, EdgeError) as fault:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(fault, OSError):
+            raise disk_error(path.parent, fault) from None
+        raise
 
 
 def _create(temporary: Path, mode: int) -> int:
@@ -41,42 +48,84 @@ def _create(temporary: Path, mode: int) -> int:
 
 
 def move_durably(source: Path, target: Path) -> None:
-    """Move a file, across filesystems too; the source goes only after the target is safe.
+    """Move a file of the box's own, across filesystems too; it is private wherever it goes.
 
     Raises FileNotFoundError when the source is gone, StateError when the disk fails.
     """
     try:
         make_folder(target.parent)
-        _appear(source, target)
+        opened = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as fault:
+        raise disk_error(target.parent, fault) from None
+    try:
+        if not _renamed(opened, source, target):
+            write_durably(target, chunks(opened))
+            source.unlink(missing_ok=True)
         sync_folder(target.parent)
-        source.unlink(missing_ok=True)  # it has gone already where it could only be renamed
         sync_senders_folder(source.parent)
     except FileNotFoundError:
         raise
-    except PermissionError as fault:
-        raise StateError(f"an input cannot be moved to {target.parent} ({fault.strerror}); let the box write there and "
-                         "in the incoming folder") from None  # fmt: skip
     except OSError as fault:
         raise disk_error(target.parent, fault) from None
+    finally:
+        os.close(opened)
 
 
-def _appear(source: Path, target: Path) -> None:
-    """A second name for the file; where there are no hard links, a rename; on another filesystem, a copy."""
-    temporary = target.with_name(f".{target.name}{TEMPORARY_SUFFIX}")
-    temporary.unlink(missing_ok=True)  # a crash left it behind
+def _renamed(opened: int, source: Path, target: Path) -> bool:
+    """False on another filesystem, or when the file is another user's, as one of an earlier version may be.
+
+    A rename is there for both folders or for neither, also after a power cut. A second name in between would not be: a
+    crash would leave two, and a file with two is not read.
+    """
     try:
-        temporary.hardlink_to(source)
+        os.fchmod(opened, 0o600)
+        source.rename(target)
     except OSError as fault:
-        if fault.errno not in (errno.EXDEV, *NO_HARD_LINKS):
+        if fault.errno not in (errno.EXDEV, errno.EPERM):
             raise
-        if fault.errno in NO_HARD_LINKS:
-            source.rename(target)
+        return False
+    return True
+
+
+def rename_to_free(source: Path, free: Path) -> None:
+    """Rename, and never over another file. Raises FileExistsError when the name is taken, OSError as rename does."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "renameat2"):
+        if libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(free), _RENAME_NOREPLACE) == 0:
             return
-        shutil.copyfile(source, temporary, follow_symlinks=False)
-        with temporary.open("rb") as opened:
-            _sync(opened.fileno(), target.parent)
-    temporary.rename(target)
-    temporary.unlink(missing_ok=True)  # to rename one name of a file to another of it does nothing
+        number = ctypes.get_errno()
+        if number not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(number, os.strerror(number))
+    _link_to_free(source, free)
+
+
+def _link_to_free(source: Path, free: Path) -> None:
+    """Where a filesystem renames over what is there or not at all, such as NFS."""
+    try:
+        os.link(source, free, follow_symlinks=False)
+    except OSError as fault:
+        if fault.errno not in NO_HARD_LINKS:
+            raise
+        source.lstat()  # or FileNotFoundError
+        os.close(os.open(free, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # ours from here on
+        try:
+            source.rename(free)
+        except OSError:
+            free.unlink(missing_ok=True)  # an empty file is an input too
+            raise
+    else:
+        source.unlink()
+
+
+def chunks(opened: int) -> Iterator[bytes]:
+    """All bytes of an open file, from where it stands. Raises StateError when they cannot be read."""
+    try:
+        while chunk := os.read(opened, _CHUNK_BYTES):
+            yield chunk
+    except OSError as fault:
+        raise StateError(f"an input cannot be read again ({fault.strerror}); check its disk") from None
 
 
 def make_folder(folder: Path) -> None:

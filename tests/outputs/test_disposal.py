@@ -111,7 +111,7 @@ def test_a_file_put_in_its_place_meanwhile_is_not_taken_for_it(
 
     def replaced_after_the_look(path: Path) -> Sighting | None:
         found = look(path)
-        if path == seen.path:
+        if path.name == seen.path.name:
             (path.parent / "fresh.part").write_bytes(b"another radiograph")
             (path.parent / "fresh.part").rename(path)
         return found
@@ -130,7 +130,7 @@ def test_a_name_taken_again_meanwhile_is_not_overwritten(
 
     def twice(path: Path) -> Sighting | None:
         found = look(path)
-        if path == seen.path:
+        if path.name == seen.path.name:
             (path.parent / "fresh.part").write_bytes(b"second")
             (path.parent / "fresh.part").rename(path)
         elif path.name.startswith(ASIDE):
@@ -168,6 +168,8 @@ def test_a_crash_between_setting_aside_and_moving_is_no_hindrance(
     """A copy of the same bytes comes while the first is still set aside."""
     (seen.path.parent / f"{ASIDE}{CASE}").write_bytes(b"content")
     dispose(seen, case(), state, after=after)
+    assert [path.name for path in seen.path.parent.iterdir()] == [f"{ASIDE}{CASE}"]
+    assert recover_set_aside(seen.path.parent) == (1, 0)
     (left,) = seen.path.parent.iterdir()
     assert left.read_bytes() == b"content"
     assert not is_temporary(left.name)
@@ -195,13 +197,13 @@ def test_a_failed_sync_is_told_even_when_the_input_cannot_be_put_back(
 ) -> None:
     """A failed sync must end the process; the second fault must not take its place."""
 
-    def failing(source: Path, target: Path) -> None:
+    def failing(target: Path, content: object) -> None:
         raise DiskFailed("syncing failed")
 
     def refused(aside: Path, free: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("edge.outputs.disposal.move_durably", failing)
-    monkeypatch.setattr("edge.outputs.disposal._rename_to_free", refused)
+    monkeypatch.setattr("edge.outputs.disposal.write_durably", failing)
+    monkeypatch.setattr("edge.outputs.disposal.rename_to_free", refused)
     with pytest.raises(DiskFailed, match="syncing failed"):
         dispose(seen, case(), state, after="archive")
