@@ -26,7 +26,8 @@ from benchmarks.child import call_apart
 from benchmarks.machine import describe_machine
 from edge.case_index import EarlierCases
 from edge.index_file import path_of
-from edge.store import Ledger, LedgerReader
+from edge.ledger_reader import LedgerReader
+from edge.store import Ledger
 
 BUNDLE, SIZE, K = "b" * 64, 128, 4
 _CHUNK = 10_000

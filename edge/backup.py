@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.audit import Event, operator
 from edge.errors import UsageError
-from edge.ledger_copy import check_copy, copy_ledger, documents, replacing
+from edge.ledger_copy import check_copy, copy_ledger, documents, note_restored, replacing
 from edge.outputs.durable import disk_error, make_folder, sync_folder, write_durably
 from edge.state import LEDGER, RESULTS, SITE_KEY, SITE_KEY_BYTES, StateFolder, check_owner, lock_state, open_state
+from edge.upkeep import Upkeep
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Restored:
 
 
 def backup(state: StateFolder, folder: Path) -> BackedUp:
-    """Copy ledger and site key into a folder (0700); an earlier backup of this box there is replaced.
+    """Copy ledger and site key into a folder (0700); an earlier backup of this box there is replaced. The ledger's
+    audit log tells of it before it begins: also of one that fails.
 
     Raises UsageError when the folder is not for a backup of this box, or another backup into it is running;
     StateError when the ledger or the disk fails.
@@ -49,6 +52,8 @@ def backup(state: StateFolder, folder: Path) -> BackedUp:
         if key.exists() and key.read_bytes() != state.site_key:
             raise UsageError(f"{folder} holds the backup of another box; name another folder")
         folder.chmod(0o700)
+        with Upkeep(state.ledger, site_key=state.site_key) as ledger:  # before anything leaves the box, and part of it
+            ledger.note(Event.BACKED_UP, {"by": operator(), "folder": str(folder.resolve())})
         write_durably(key, state.site_key)  # first: a ledger without it is worth nothing
         reports = copy_ledger(state.ledger, folder / LEDGER)
         return BackedUp(str(folder), reports, (folder / LEDGER).stat().st_size)
@@ -96,6 +101,7 @@ def restore(folder: Path, root: Path) -> Restored:
         with replacing(state.ledger) as fresh:
             shutil.copyfile(folder / LEDGER, fresh)
             check_copy(fresh)
+            note_restored(fresh, key)
             return Restored(str(state.root), _write_results(fresh, state))
     finally:
         os.close(lock)

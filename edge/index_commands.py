@@ -19,8 +19,8 @@ from edge.bundle import PACKAGED_IDS, Bundle, open_bundle
 from edge.case_index import EarlierCases
 from edge.config import Config, resolve
 from edge.index_check import IndexCheck, check_index
+from edge.ledger_reader import LedgerReader
 from edge.state import existing_ledger, existing_state
-from edge.store import LedgerReader
 
 
 @click.group()

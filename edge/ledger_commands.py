@@ -15,6 +15,7 @@ from edge import backup as backups
 from edge import forget as forgetting
 from edge import options, retention
 from edge import requeue as requeueing
+from edge.audit import Event, operator
 from edge.config import Config, resolve
 from edge.errors import UsageError
 from edge.state import StateFolder, existing_state
@@ -83,8 +84,15 @@ def forget(case_ids: tuple[str, ...], yes: bool, as_json: bool, config: Path | N
 def retain(dry_run: bool, trust_clock: bool, as_json: bool, config: Path | None, state: str | None) -> None:
     """Remove results, archived and quarantined files that are past the limits of the configuration."""
     settings = _settings(config, state)
-    folder = existing_state(Path(settings.state))
-    removed = retention.retain(folder, settings, time.time(), trust_clock=trust_clock, dry_run=dry_run)
+    with _opened(settings) as (folder, ledger):
+        removed = retention.retain(
+            folder,
+            settings,
+            time.time(),
+            trust_clock=trust_clock,
+            dry_run=dry_run,
+            note=lambda cases: ledger.note(Event.RETAINED, {"by": operator(), "cases": cases}),
+        )
     if as_json:
         click.echo(json.dumps([asdict(one) for one in removed]))
         return

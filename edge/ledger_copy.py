@@ -8,10 +8,11 @@ from pathlib import Path
 
 import apsw
 
+from edge import audit
 from edge.errors import StateError
+from edge.ledger_reader import BUSY_MS, ledger_error
 from edge.outputs.durable import TEMPORARY_SUFFIX, disk_error, sync_folder
 from edge.schema import check_version, migrate
-from edge.store import BUSY_MS, ledger_error
 
 _CREATE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
 
@@ -80,6 +81,17 @@ def check_copy(path: Path) -> int:
             return int(copy.execute("SELECT count(*) FROM cases").get)
     except (apsw.NotADBError, apsw.CorruptError):
         raise StateError(f"{path} is damaged (it is no database); use an earlier backup") from None
+    except apsw.Error as fault:
+        raise ledger_error(path, fault) from None
+
+
+def note_restored(path: Path, site_key: bytes) -> None:
+    """Add to a copy's audit log that a box goes on from here. Raises StateError when the disk fails."""
+    try:
+        with _opened(path, apsw.SQLITE_OPEN_READWRITE) as copy:
+            copy.execute("BEGIN IMMEDIATE")
+            audit.append(copy, site_key, audit.Event.RESTORED, {"by": audit.operator()})
+            copy.execute("COMMIT")
     except apsw.Error as fault:
         raise ledger_error(path, fault) from None
 

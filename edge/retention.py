@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -107,10 +107,12 @@ def retain(
     trust_clock: bool = False,
     dry_run: bool = False,
     over: threading.Event | None = None,
+    note: Callable[[dict[str, int]], None] | None = None,
 ) -> list[Removed]:
     """Apply the limits of the configuration to results, archive and quarantine. A folder without limit is not read.
 
-    trust_clock: remove by age whatever holes there are. over: when it is set the rest stays. Raises StateError when a
+    trust_clock: remove by age whatever holes there are. over: when it is set the rest stays. note: called
+    with how many cases' files went from each folder, for the audit log. Raises StateError when a
     file cannot be removed.
     """
     over = over or threading.Event()
@@ -131,16 +133,25 @@ def retain(
                 gone = [_removed(state, stock, over) for stock in gone]
             size_bytes = sum(int(stock.size_bytes.sum()) for stock in gone)
             told.append(Removed(name, sum(len(stock.number) for stock in gone), size_bytes, held_back))
+    cases = {folder.folder: folder.cases for folder in told if folder.cases}
+    if note is not None and cases and not dry_run:
+        note(cases)
     return told
 
 
 def retain_regularly(
-    state: StateFolder, config: Config, over: threading.Event, *, logger: logging.Logger, each_s: float
+    state: StateFolder,
+    config: Config,
+    over: threading.Event,
+    *,
+    logger: logging.Logger,
+    each_s: float,
+    note: Callable[[dict[str, int]], None],
 ) -> None:
     """Work of a thread, until `over` is set. What cannot be removed is no reason to stop scoring."""
     while not over.wait(each_s):
         try:
-            removed = retain(state, config, time.time(), over=over)
+            removed = retain(state, config, time.time(), over=over, note=note)
         except (EdgeError, OSError) as fault:
             logger.warning(f"nothing could be removed from the state folder: {fault}")
             continue

@@ -14,8 +14,9 @@ import apsw
 
 from edge.errors import StateError
 
-SCHEMA_VERSION = 2
-_SPACE = 3  # times the ledger's size: what is changed in one step lies there twice and once more in its log
+SCHEMA_VERSION = 3
+RARE = "event NOT IN ('scored', 'not_scored')"  # in the words of the index, which is only used for these
+_SPACE = 3  # times what is written anew: what is changed in one step lies there twice and once more in its log
 
 _CASES = """
 CREATE TABLE cases (
@@ -28,12 +29,17 @@ CREATE TABLE cases (
 CREATE INDEX cases_by_id ON cases (case_id);
 CREATE INDEX cases_by_instance ON cases (instance_key) WHERE instance_key IS NOT NULL;
 """
-_ASIDE = """
-CREATE TABLE requeued (sha256 TEXT PRIMARY KEY, requeued_s REAL NOT NULL) STRICT, WITHOUT ROWID;
+# A number is never given twice: a search that began before a row was removed knows by it what came since.
+_SUPERSEDED = """
 CREATE TABLE superseded (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
   sha256 TEXT NOT NULL, bundle_id TEXT NOT NULL, report TEXT NOT NULL,
   finished_s REAL NOT NULL, superseded_s REAL NOT NULL) STRICT;
 CREATE INDEX superseded_by_digest ON superseded (sha256);
+"""
+_ASIDE = f"""
+CREATE TABLE requeued (sha256 TEXT PRIMARY KEY, requeued_s REAL NOT NULL) STRICT, WITHOUT ROWID;
+{_SUPERSEDED}
 CREATE TABLE forgotten (case_key TEXT PRIMARY KEY, forgotten_s REAL NOT NULL) STRICT, WITHOUT ROWID;
 """
 _SIGHTINGS = """
@@ -41,9 +47,25 @@ CREATE TABLE sightings (path_key BLOB PRIMARY KEY, look BLOB NOT NULL, sha256 TE
 """
 _INDEX_OF_SIGHTINGS = "CREATE INDEX sightings_by_digest ON sightings (sha256);"
 
-# From version to version; 0 is an empty file. A number is never given twice: the index knows cases by it.
+# By name, as they must be found when the log is verified. INSERT OR REPLACE would remove an entry without a DELETE.
+AUDIT = {
+    "audit": """CREATE TABLE audit (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  at_s REAL NOT NULL, event TEXT NOT NULL, subject BLOB, detail TEXT NOT NULL, hash BLOB NOT NULL) STRICT""",
+    "audit_of_rare_events": f"CREATE INDEX audit_of_rare_events ON audit (event) WHERE {RARE}",
+    "audit_is_not_changed": """CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END""",
+    "audit_is_not_shortened": """CREATE TRIGGER audit_is_not_shortened BEFORE DELETE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END""",
+    "audit_grows_at_its_end": """CREATE TRIGGER audit_grows_at_its_end BEFORE INSERT ON audit
+WHEN NEW.number <= (SELECT coalesce(max(number), 0) FROM audit)
+BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END""",
+}
+_AUDIT = "".join(f"{statement};\n" for statement in AUDIT.values())
+
+# From each version to this one; 0 is an empty file. A number is never given twice: the index knows cases by it.
 _STEPS = {
-    0: _CASES + _ASIDE + _SIGHTINGS + _INDEX_OF_SIGHTINGS,
+    0: _CASES + _ASIDE + _SIGHTINGS + _INDEX_OF_SIGHTINGS + _AUDIT,
     1: "DROP INDEX cases_by_id; DROP INDEX cases_by_instance; ALTER TABLE cases RENAME TO cases_of_version_1;"
     + _CASES
     + """
@@ -54,7 +76,16 @@ SELECT sha256, bundle_id, case_id, status, reason, score, label, instance_key, p
 DROP TABLE cases_of_version_1;
 """
     + _ASIDE
-    + _INDEX_OF_SIGHTINGS,
+    + _INDEX_OF_SIGHTINGS
+    + _AUDIT,
+    2: "DROP INDEX superseded_by_digest; ALTER TABLE superseded RENAME TO superseded_of_version_2;"
+    + _SUPERSEDED
+    + """
+INSERT INTO superseded (sha256, bundle_id, report, finished_s, superseded_s)
+SELECT sha256, bundle_id, report, finished_s, superseded_s FROM superseded_of_version_2 ORDER BY rowid;
+DROP TABLE superseded_of_version_2;
+"""
+    + _AUDIT,
 }
 
 
@@ -67,13 +98,20 @@ def migrate(connection: apsw.Connection) -> None:
         version = connection.pragma("user_version")
         if version in _STEPS:
             if version:
-                _check_space(Path(connection.filename))
+                _check_space(Path(connection.filename), _SPACE * _changed_bytes(connection, version))
             connection.execute(_STEPS[version])
             connection.pragma("user_version", SCHEMA_VERSION)
 
 
-def _check_space(ledger: Path) -> None:
-    needed, free = _SPACE * ledger.stat().st_size, shutil.disk_usage(ledger.parent).free
+def _changed_bytes(connection: apsw.Connection, version: int) -> int:
+    """About what is written anew: of version 1 everything, of version 2 the superseded reports."""
+    if version == 1:
+        return Path(connection.filename).stat().st_size
+    return int(connection.execute("SELECT total(octet_length(report) + 200) FROM superseded").get)
+
+
+def _check_space(ledger: Path, needed: int) -> None:
+    free = shutil.disk_usage(ledger.parent).free
     if free < needed:
         raise StateError(
             f"the ledger {ledger} is of an earlier version, and to take it over takes {needed / 1e6:.1f} MB of disk; "

@@ -2,134 +2,29 @@
 
 A case has a row only once it is finished: scored or not_scored, one row for each pair of file bytes and bundle. What is
 not here is work to be done, so a crash at any point loses nothing. Paths are known only as keyed hashes. The tables,
-and what a case goes through, are in schema.py; what an operator does to a ledger is in upkeep.py.
+and what a case goes through, are in schema.py; how it is read in ledger_reader.py; what an operator does in upkeep.py.
 """
 
 import hashlib
 import hmac
 import json
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import apsw
-import numpy as np
 
-from edge.errors import DiskFailed, StateError
+import edge
+from edge import audit
+from edge.audit import Event
+from edge.errors import DiskFailed
+from edge.ledger_reader import LedgerReader, ledger_error
 from edge.outputs.durable import sync_folder
-from edge.schema import check_version, migrate
-from edge.similarity import Extent, NumberedCase
-from edge.values import FinishedCase, Report, Sighting
+from edge.schema import migrate
+from edge.values import EngineIdentity, Report, Sighting
 
-_NUMBERED = "number, case_id, embedding, label, score"
-BUSY_MS = 10_000  # another connection may hold the database for a moment, at a checkpoint or a start
-
-
-@dataclass(frozen=True)
-class EarlierInstance:
-    """A finished case with the same SOPInstanceUID."""
-
-    case_id: str
-    pixels_sha256: str
-
-
-class LedgerReader:
-    """A connection that only reads, beside the daemon's. Safe to use from several threads: a lock serialises them."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        try:
-            self._connection = self._connect()
-            self._connection.set_busy_timeout(BUSY_MS)
-            self._prepare()
-        except apsw.Error as fault:
-            raise ledger_error(path, fault) from None
-        except OSError as fault:
-            raise StateError(f"the ledger {path} cannot be opened ({fault.strerror}); check its owner") from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        with self._lock:
-            self._connection.close()
-
-    def finished(self, sha256: str) -> FinishedCase | None:
-        """The case of these bytes, as it was judged last. None when it never was, and when it was asked for again."""
-        unasked = "NOT EXISTS (SELECT 1 FROM requeued WHERE sha256 = ?1)"
-        row = self._one(f"SELECT report FROM cases WHERE sha256 = ?1 AND {unasked} ORDER BY number DESC", sha256)
-        if row is None:
-            return None
-        report = json.loads(row[0])
-        return FinishedCase(report["case_id"], report["source"]["format"], report["reason"], report["detail"])
-
-    def earlier_instance(self, instance_key: str, *, without: str) -> EarlierInstance | None:
-        """The first finished case of another file with the same SOPInstanceUID, whichever bundle judged it."""
-        row = self._one(
-            "SELECT case_id, pixels_sha256 FROM cases WHERE instance_key = ? AND sha256 <> ? "
-            "AND coalesce(reason, '') NOT IN ('duplicate', 'conflict') ORDER BY number",
-            instance_key,
-            without,
-        )
-        return None if row is None else EarlierInstance(*row)
-
-    def reports(self, case_id: str) -> list[dict[str, Any]]:
-        """Every report of a case, oldest first, one for each bundle that judged it."""
-        rows = self._all("SELECT report FROM cases WHERE case_id = ? ORDER BY finished_s", case_id)
-        return [json.loads(row[0]) for row in rows]
-
-    def earlier_cases(
-        self, bundle_id: str, *, after: int = 0, up_to: int | None = None, case_id: str | None = None
-    ) -> list[NumberedCase]:
-        """The scored cases of a bundle in the order of their numbers: those above `after`, not above `up_to`, or the
-        one with this id. The reading takes as long as there are numbers, whichever bundle's they are.
-        """
-        rows = self._all(
-            f"SELECT {_NUMBERED} FROM cases WHERE number > ?2 AND number <= coalesce(?3, 1 << 62) "
-            f"AND bundle_id = ?1 AND status = 'scored' {'AND case_id = ?4' if case_id else ''} ORDER BY number",
-            *((bundle_id, after, up_to, case_id) if case_id else (bundle_id, after, up_to)),
-        )
-        return [_numbered(row) for row in rows]
-
-    def cases_numbered(self, numbers: Sequence[int]) -> dict[int, NumberedCase]:
-        """The scored cases with these numbers, by number; without those that are no longer there."""
-        rows = self._all(
-            f"SELECT {_NUMBERED} FROM cases WHERE number IN (SELECT value FROM json_each(?)) AND status = 'scored'",
-            json.dumps(list(numbers)),
-        )
-        return {row[0]: _numbered(row) for row in rows}
-
-    def extent(self) -> Extent:
-        """How far the ledger goes, for who keeps a copy of its cases."""
-        last_number, *forgotten = self._one(
-            "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'cases'), 0), "
-            "count(*), total(forgotten_s) FROM forgotten"
-        )
-        return Extent(last_number, "{}:{}".format(*forgotten))
-
-    def _connect(self) -> apsw.Connection:
-        return apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
-
-    def _prepare(self) -> None:
-        check_version(self._connection, str(self._path))
-
-    def _all(self, query: str, *values: Any) -> list[Any]:
-        try:
-            with self._lock:
-                return self._connection.execute(query, values).fetchall()
-        except apsw.Error as fault:
-            raise ledger_error(self._path, fault) from None
-
-    def _one(self, query: str, *values: Any) -> Any:
-        return next(iter(self._all(query, *values)), None)
+_BUNDLE_DIGITS = 12  # of a bundle's id, as in the names of the results' folders
 
 
 class Ledger(LedgerReader):
@@ -165,6 +60,9 @@ class Ledger(LedgerReader):
             connection.execute(
                 f"INSERT INTO cases ({columns}) VALUES ({places}) ON CONFLICT (sha256, bundle_id) DO NOTHING", row
             )
+            if connection.changes():
+                event = Event.SCORED if report.scored else Event.NOT_SCORED
+                self.append(connection, event, _judgement(report), case_id=report.case_id)
             if sighting is not None:
                 self._remember(connection, sighting, report.sha256)
 
@@ -209,6 +107,44 @@ class Ledger(LedgerReader):
         """True when another process has written since this was last asked, such as a requeue or a forget."""
         before, self._data_version = self._data_version, self._one("PRAGMA data_version")[0]
         return before != self._data_version
+
+    def append(
+        self, connection: apsw.Connection, event: Event, detail: Mapping[str, object], *, case_id: str | None = None
+    ) -> None:
+        """Add to the audit log, in the transaction of what it tells of. No name, path of an input or UID in detail."""
+        audit.append(connection, self._site_key, event, detail, case_id=case_id)
+
+    def note(self, event: Event, detail: Mapping[str, object], *, case_id: str | None = None) -> None:
+        """Add to the audit log what changes nothing else in the ledger."""
+        with self._transaction() as connection:
+            self.append(connection, event, detail, case_id=case_id)
+
+    def note_start(self, settings: Mapping[str, object], *, bundle_name: str, engine: EngineIdentity) -> None:
+        """Add that the daemon serves; before that, what has changed of the settings and the bundle since it last did.
+
+        settings: the whole configuration, by key; paths of folders may be in it, secrets not.
+        """
+        given = json.loads(json.dumps(dict(settings)))
+        started = {"version": edge.__version__, "bundle": engine.bundle_id[:_BUNDLE_DIGITS], "backend": engine.backend,
+                   "precision": engine.precision, "runtime": engine.version}  # fmt: skip
+        with self._transaction() as connection:
+            changed = _changes(_last_settings(connection), given)
+            if changed:
+                self.append(connection, Event.CONFIGURED, {"changed": changed})
+            told = audit.details(connection, Event.BUNDLE_CHANGED)
+            before = told[-1]["to"] if told else None
+            if before != engine.bundle_id:
+                names = {"from": before, "to": engine.bundle_id, "name": bundle_name}
+                self.append(connection, Event.BUNDLE_CHANGED, names)
+            self.append(connection, Event.STARTED, started)
+
+    def note_retained(self, cases: Mapping[str, int]) -> None:
+        """cases: how many lost their files in each folder of the state folder."""
+        self.note(Event.RETAINED, {"cases": cases})
+
+    def note_stop(self, reason: str) -> None:
+        """reason: a word, as "asked" or "done", or the class of a fault; never its message, which may hold a path."""
+        self.note(Event.STOPPED, {"reason": reason})
 
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(str(self._path))
@@ -267,11 +203,32 @@ def _make_way(connection: apsw.Connection, sha256: str, bundle_id: str) -> None:
     connection.execute("DELETE FROM requeued WHERE sha256 = ?", (sha256,))
     if connection.changes():
         connection.execute(
-            "INSERT INTO superseded SELECT sha256, bundle_id, report, finished_s, ? FROM cases "
-            "WHERE sha256 = ? AND bundle_id = ?",
+            "INSERT INTO superseded (sha256, bundle_id, report, finished_s, superseded_s) "
+            "SELECT sha256, bundle_id, report, finished_s, ? FROM cases WHERE sha256 = ? AND bundle_id = ?",
             (time.time(), sha256, bundle_id),
         )
         connection.execute("DELETE FROM cases WHERE sha256 = ? AND bundle_id = ?", (sha256, bundle_id))
+
+
+def _judgement(report: Report) -> dict[str, str]:
+    """What the audit log tells of a case beyond its reference: by what it was judged, and never its score."""
+    told = {"bundle": report.bundle_id[:_BUNDLE_DIGITS], "backend": report.engine.backend}
+    reason = {} if report.reason is None else {"reason": str(report.reason)}
+    return told | {"precision": report.engine.precision} | reason
+
+
+def _last_settings(connection: apsw.Connection) -> dict[str, object]:
+    """As the entries of all changes add up."""
+    known: dict[str, object] = {}
+    for detail in audit.details(connection, Event.CONFIGURED):
+        known |= {key: after for key, (_, after) in detail["changed"].items()}
+    return known
+
+
+def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, list[object]]:
+    """[old, new] of each key that differs; None for a key that there was not, or is no more."""
+    both = {key: [before.get(key), after.get(key)] for key in sorted({*before, *after})}
+    return {key: values for key, values in both.items() if values[0] != values[1]}
 
 
 def forgotten_key(site_key: bytes, name: str) -> str:
@@ -279,22 +236,5 @@ def forgotten_key(site_key: bytes, name: str) -> str:
     return hmac.new(site_key, f"forgotten:{name}".encode(), hashlib.sha256).hexdigest()
 
 
-def _numbered(row: tuple[int, str, bytes, str | None, float | None]) -> NumberedCase:
-    number, case_id, embedding, label, score = row
-    return NumberedCase(case_id, np.frombuffer(embedding, "<f4"), label, score, number)
-
-
 def _look_bytes(sighting: Sighting) -> bytes:
     return f"{sighting.size_bytes}:{sighting.mtime_ns}:{sighting.inode}".encode()
-
-
-def ledger_error(path: Path, fault: apsw.Error) -> StateError:
-    if isinstance(fault, apsw.FullError):
-        return StateError(f"the disk of {path.parent} is full; free space and start again: nothing was lost")
-    if isinstance(fault, apsw.NotADBError | apsw.CorruptError):
-        return StateError(f"{path} is damaged; restore it from a backup")
-    if isinstance(fault, apsw.BusyError):
-        return StateError(f"another program holds the ledger {path}; close it and start again")
-    if isinstance(fault, apsw.CantOpenError | apsw.ReadOnlyError | apsw.PermissionsError):
-        return StateError(f"the ledger {path} cannot be opened; check its owner and that its folder is there")
-    return StateError(f"the ledger {path} failed ({type(fault).__name__}); check the disk and start again")

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from edge.audit_log import Entry
 from edge.config import Origins
 from edge.demo import DemoOutcome
 from edge.doctor import Check
@@ -105,6 +106,11 @@ def print_found(reports: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         status, reason = report["status"], report["reason"] or ""
         table.add_row(report["case_id"], status, score, reason, report["bundle"][:12], report["precision"])
     Console().print(table)
+
+
+def audit_line(entry: Entry) -> str:
+    detail = "  ".join(f"{key}={value}" for key, value in entry.detail.items())
+    return f"{entry.number}  {entry.at}  {entry.event}  {entry.case or '-'}  {detail}".rstrip()
 
 
 def print_config(origins: Origins, *, as_json: bool) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 
 import apsw
 
+from edge.audit import Event, operator
 from edge.errors import StateError, UsageError
+from edge.ledger_reader import BUSY_MS, ledger_error
 from edge.schema import check_version
-from edge.store import BUSY_MS, Ledger, forgotten_key, ledger_error
-from edge.values import CASE_ID_DIGITS
+from edge.store import Ledger, forgotten_key
+from edge.values import CASE_ID_DIGITS, case_id_of
 
 _AT_ONCE = 10_000  # rows in one commit: the daemon waits for no more than that
 _CASE_ID = re.compile(f"[0-9a-f]{{{CASE_ID_DIGITS}}}")
@@ -46,13 +48,13 @@ class Mention:
     """A report that names a case: where it is in the ledger, and what is in its result file."""
 
     table: str
-    row: int
+    number: int
     document: Document
 
 
 @dataclass(frozen=True)
 class Mentions:
-    """Reports of other cases that name a case. searched: up to which row of each table."""
+    """Reports of other cases that name a case. searched: up to which number of each table."""
 
     case_id: str
     found: list[Mention]
@@ -101,6 +103,8 @@ class Upkeep(Ledger):
             rows = [(sha256, time.time()) for sha256 in digests[first : first + _AT_ONCE]]
             with self._transaction() as connection:
                 connection.executemany("INSERT OR REPLACE INTO requeued VALUES (?, ?)", rows)
+                for sha256, _ in rows:
+                    self.append(connection, Event.REQUEUED, {"by": operator()}, case_id=case_id_of(sha256))
 
     def was_forgotten(self, case_id: str) -> bool:
         key = forgotten_key(self._site_key, case_id)
@@ -108,7 +112,7 @@ class Upkeep(Ledger):
 
     def mentions(self, case_id: str) -> Mentions:
         """Which reports of other cases name a case. Millions are searched; who writes is not kept waiting."""
-        last = {table: self._one(f"SELECT coalesce(max(rowid), 0) FROM {table}")[0] for table in _TABLES}
+        last = {table: self._one(f"SELECT coalesce(max(number), 0) FROM {table}")[0] for table in _TABLES}
         return Mentions(case_id, self._naming(self._all, case_id, "<=", last), last)
 
     def forget(self, found: Mentions, blank: Callable[[str], str], before: Callable[[Document], None]) -> int:
@@ -125,11 +129,13 @@ class Upkeep(Ledger):
                 before(mention.document)
             for mention in found.found + since:
                 # As it is now: another command may have blanked another case in it meanwhile.
-                query = f"SELECT report FROM {mention.table} WHERE rowid = ?"
-                for (text,) in connection.execute(query, (mention.row,)).fetchall():
-                    values = (blank(str(text)), mention.row)
-                    connection.execute(f"UPDATE {mention.table} SET report = ? WHERE rowid = ?", values)
-            self._erase(connection, found.case_id)
+                query = f"SELECT report FROM {mention.table} WHERE number = ?"
+                for (text,) in connection.execute(query, (mention.number,)).fetchall():
+                    values = (blank(str(text)), mention.number)
+                    connection.execute(f"UPDATE {mention.table} SET report = ? WHERE number = ?", values)
+            if self._erase(connection, found.case_id):
+                detail = {"by": operator(), "mentions": len(found.found + since)}
+                self.append(connection, Event.FORGOTTEN, detail, case_id=found.case_id)
         return len(found.found + since)
 
     def _naming(
@@ -138,8 +144,8 @@ class Upkeep(Ledger):
         found = []
         for table, number in last.items():
             rows = all_of(
-                f"SELECT rowid, substr(sha256, 1, {CASE_ID_DIGITS}), bundle_id, (SELECT report FROM cases WHERE "
-                f"sha256 = named.sha256 AND bundle_id = named.bundle_id) FROM {table} AS named WHERE rowid "
+                f"SELECT number, substr(sha256, 1, {CASE_ID_DIGITS}), bundle_id, (SELECT report FROM cases WHERE "
+                f"sha256 = named.sha256 AND bundle_id = named.bundle_id) FROM {table} AS named WHERE number "
                 f"{compared} ?1 AND instr(report, ?2) AND substr(sha256, 1, {CASE_ID_DIGITS}) <> ?2",
                 number,
                 case_id,
@@ -147,7 +153,8 @@ class Upkeep(Ledger):
             found += [Mention(table, row[0], Document(*row[1:])) for row in rows]
         return found
 
-    def _erase(self, connection: apsw.Connection, case_id: str) -> None:
+    def _erase(self, connection: apsw.Connection, case_id: str) -> bool:
+        """Returns whether there was anything: run again, the command only finishes its work."""
         rows = connection.execute("SELECT DISTINCT sha256 FROM cases WHERE case_id = ?", (case_id,)).fetchall()
         for sha256 in [str(row[0]) for row in rows]:
             key = forgotten_key(self._site_key, sha256)
@@ -158,6 +165,7 @@ class Upkeep(Ledger):
         # By this one the command, run again, knows its own work from a mistyped case id.
         key = forgotten_key(self._site_key, case_id)
         connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (key, time.time()))
+        return bool(rows)
 
     def clear_log(self, *, tries: int = 10, wait_s: float = _WAIT_S) -> None:
         """Bring all that was committed into the database and empty the log beside it, where older bytes are.

@@ -46,11 +46,12 @@ def daemon(state: StateFolder, incoming: Path) -> Iterator[Ledger]:
 
 
 def rows(path: Path) -> list[list[tuple[object, ...]]]:
+    """Of every table but the audit log, which tells of a restore."""
     connection = apsw.Connection(str(path))
-    names = [
-        str(row[0]) for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-    ]
+    query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'audit'"
+    names = [str(row[0]) for row in connection.execute(query).fetchall()]
     told = [connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in sorted(names)]
+    told = [[row for row in table if row[0] != "audit"] for table in told]  # in sqlite_sequence
     connection.close()
     return told
 

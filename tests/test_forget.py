@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -16,6 +17,7 @@ from reports import BUNDLE, refused, scored, sha, sighting_of
 
 from edge.errors import StateError, UsageError
 from edge.forget import Forgotten, forget
+from edge.mentions import result_without
 from edge.outputs.disposal import dispose
 from edge.outputs.report_json import encode, report_json, write_result
 from edge.requeue import choose, requeue
@@ -444,3 +446,26 @@ def test_results_that_were_removed_stay_so(state: StateFolder, daemon: Ledger, u
         result.unlink()
     assert forget([CASE], state, upkeep)[0].mentions == 1
     assert tree(state.root / "results") == {}
+
+
+def test_a_report_superseded_between_two_forgets_at_once_is_not_missed(
+    state: StateFolder, daemon: Ledger, tmp_path: Path
+) -> None:
+    """The second forget removes the last superseded report: were its number given again, the first would not look."""
+    fill(state, daemon, tmp_path / "incoming", others=1)
+    finish(scored(8), state, daemon, tmp_path / "incoming")
+    finish(near_gone(9), state, daemon, tmp_path / "incoming")
+    with (
+        Upkeep(state.ledger, site_key=state.site_key) as first,
+        Upkeep(state.ledger, site_key=state.site_key) as second,
+    ):
+        second.ask_again([sha(8)])
+        finish(scored(8, score=0.5), state, daemon, tmp_path / "incoming")
+        found = first.mentions(CASE)
+        forget([sha(8)[:16]], state, second)
+        second.ask_again([sha(9)])
+        finish(scored(9), state, daemon, tmp_path / "incoming")  # the report that names the case is superseded only now
+        first.forget(found, partial(result_without, CASE), lambda document: None)
+    reports = daemon._all("SELECT report FROM superseded")
+    assert reports
+    assert not [report for (report,) in reports if CASE in report]

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from kept_cases import tree
 from tiny_bundle import write_tiny_bundle
 
+from edge.audit import operator
 from edge.cli import main
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom
@@ -135,6 +136,17 @@ def test_retention_goes_by_the_configuration(box: Path) -> None:
     assert_one_line(call("retain", *options), 2, "keep_archive_days", "a number of days")
 
 
+def test_what_retention_removed_is_in_the_audit_log(box: Path) -> None:
+    config = box / "edge-cxr.toml"
+    config.write_text("keep_results_days = 1e-7\n")
+    options = ("--config", config, "--state", box / "state")
+    for _ in range(2):  # at the second time nothing is left to go
+        assert call("retain", "--dry-run", *options).exit_code == call("retain", *options).exit_code == 0
+    (entry,) = call("audit", "show", "--event", "retained", "--state", box / "state", "--json").stdout.splitlines()
+    assert json.loads(entry)["detail"] == {"by": operator(), "cases": {"results": 3}}
+    assert call("audit", "verify", "--state", box / "state").exit_code == 0
+
+
 @pytest.mark.parametrize(
     "command", [("requeue", "0" * 16), ("forget", "0" * 16, "--yes"), ("retain",), ("backup", "somewhere")]
 )
@@ -143,10 +155,14 @@ def test_a_folder_without_a_ledger_is_named_and_not_made(tmp_path: Path, command
     assert not (tmp_path / "none").exists()
 
 
-def test_the_operators_page_names_only_commands_and_options_that_exist() -> None:
-    page = (Path(__file__).parent.parent / "docs" / "operations.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("name", "commands"),
+    [("operations.md", {"requeue", "forget", "retain", "backup", "restore", "find"}), ("audit.md", {"audit"})],
+)
+def test_a_page_names_only_commands_and_options_that_exist(name: str, commands: set[str]) -> None:
+    page = (Path(__file__).parent.parent / "docs" / name).read_text(encoding="utf-8")
     lines = [line.split()[1:] for line in page.splitlines() if line.startswith("edge-cxr ")]
-    assert {words[0] for words in lines} >= {"requeue", "forget", "retain", "backup", "restore", "find"}
+    assert {words[0] for words in lines} >= commands
     for words in lines:
         command: click.Command = main
         context = click.Context(main)

@@ -270,7 +270,8 @@ def test_the_daemon_s_stop_ends_it(state: StateFolder, monkeypatch: pytest.Monke
     monkeypatch.setattr(time, "time", lambda: then_s)
     for times, left in ((0, 2), (10_000, 0)):
         stopping = Stopping(times)
-        retain_regularly(state, Config(keep_archive_days=1), stopping, logger=logging.Logger("quiet"), each_s=1)
+        settings, quiet = Config(keep_archive_days=1), logging.Logger("quiet")
+        retain_regularly(state, settings, stopping, logger=quiet, each_s=1, note=lambda cases: None)
         assert len(list(state.archive.glob("[!.]*.dcm"))) == left
         assert stopping.waited == 2
 

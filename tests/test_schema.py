@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import apsw
 import pytest
-from test_store import VERSION_1
+from test_store import VERSION_1, VERSION_2
 
+from edge.errors import StateError
 from edge.schema import SCHEMA_VERSION, migrate
 
 CODE = """
@@ -53,6 +54,21 @@ def test_the_disk_must_have_room_for_what_is_changed_in_one_step(tmp_path: Path,
     else:
         assert "to take it over takes" in last_line[0]
         assert "MB are free. Free some and start again" in last_line[0]
+
+
+def test_of_version_2_only_what_was_superseded_needs_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = apsw.Connection(str(tmp_path / "ledger.sqlite"))
+    connection.execute(VERSION_2)
+    rows = [(f"{number:064x}", "b", "x" * 2000, 1.0, 2.0) for number in range(100)]
+    connection.executemany("INSERT INTO superseded VALUES (?, ?, ?, ?, ?)", rows)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=600_000))
+    with pytest.raises(StateError, match=r"takes 0\.7 MB of disk; 0\.6 MB are free"):
+        migrate(connection)
+    assert connection.pragma("user_version") == 2
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=700_000))
+    migrate(connection)
+    assert connection.pragma("user_version") == SCHEMA_VERSION
+    connection.close()
 
 
 def test_a_new_ledger_is_no_earlier_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,10 @@ import pytest
 from reports import BUNDLE, gated, refused, scored, sha, sighting_of, source
 
 from edge.errors import StateError
+from edge.ledger_reader import EarlierInstance, LedgerReader
 from edge.outputs.report_json import encode, report_json
 from edge.schema import SCHEMA_VERSION
-from edge.store import EarlierInstance, Ledger, LedgerReader
+from edge.store import Ledger
 from edge.values import Reason, Report, Sighting
 
 KEY = bytes(range(32))
@@ -292,6 +293,7 @@ def test_asked_for_again_under_another_bundle_leaves_the_earlier_result(ledger: 
     assert ledger.finished(sha(1)) is not None
 
 
+# As the versions made them, word for word.
 VERSION_1 = """
 CREATE TABLE cases (
   sha256 TEXT NOT NULL, bundle_id TEXT NOT NULL, case_id TEXT NOT NULL,
@@ -303,6 +305,28 @@ CREATE INDEX cases_by_id ON cases (case_id);
 CREATE INDEX cases_by_instance ON cases (instance_key, bundle_id) WHERE instance_key IS NOT NULL;
 CREATE TABLE sightings (path_key BLOB PRIMARY KEY, look BLOB NOT NULL, sha256 TEXT NOT NULL) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 1;
+"""
+
+
+VERSION_2 = """
+CREATE TABLE cases (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  sha256 TEXT NOT NULL, bundle_id TEXT NOT NULL, case_id TEXT NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('scored', 'not_scored')), reason TEXT, score REAL, label TEXT,
+  instance_key TEXT, patient_key TEXT, pixels_sha256 TEXT, embedding BLOB,
+  report TEXT NOT NULL, finished_s REAL NOT NULL,
+  UNIQUE (sha256, bundle_id)) STRICT;
+CREATE INDEX cases_by_id ON cases (case_id);
+CREATE INDEX cases_by_instance ON cases (instance_key) WHERE instance_key IS NOT NULL;
+CREATE TABLE requeued (sha256 TEXT PRIMARY KEY, requeued_s REAL NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE superseded (
+  sha256 TEXT NOT NULL, bundle_id TEXT NOT NULL, report TEXT NOT NULL,
+  finished_s REAL NOT NULL, superseded_s REAL NOT NULL) STRICT;
+CREATE INDEX superseded_by_digest ON superseded (sha256);
+CREATE TABLE forgotten (case_key TEXT PRIMARY KEY, forgotten_s REAL NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE sightings (path_key BLOB PRIMARY KEY, look BLOB NOT NULL, sha256 TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX sightings_by_digest ON sightings (sha256);
+PRAGMA user_version = 2;
 """
 
 
@@ -331,13 +355,46 @@ def test_a_ledger_of_version_1_is_taken_over_whole(tmp_path: Path) -> None:
             assert [ledger.finished(report.sha256) is not None for report in reports] == [True] * 4
 
 
-def test_both_ways_to_this_version_end_in_the_same_tables(tmp_path: Path) -> None:
+def test_a_ledger_of_version_2_is_taken_over_whole(tmp_path: Path) -> None:
+    """Its superseded reports get numbers in the order in which they came, and its audit log begins."""
+    new, old = tmp_path / "new.sqlite", tmp_path / "old.sqlite"
+    with Ledger(new, site_key=KEY) as ledger:
+        for score in (0.25, 0.5, 0.75):
+            record(ledger, scored(1, score=score), file_in(tmp_path))
+            requeue(new, sha(1))
+        record(ledger, refused(2), None)
+    tables = ("cases", "requeued", "forgotten", "sightings")
+    superseded = "SELECT sha256, bundle_id, report, finished_s, superseded_s FROM superseded ORDER BY rowid"
+    connection = apsw.Connection(str(old))
+    connection.execute(VERSION_2)
+    connection.execute(f"ATTACH '{new}' AS new")
+    connection.execute("".join(f"INSERT INTO {table} SELECT * FROM new.{table};" for table in tables))
+    connection.execute(f"INSERT INTO superseded {superseded.replace('FROM ', 'FROM new.')}")
+    kept = connection.execute(superseded).fetchall()
+    rows = {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in tables}
+    connection.close()
+    assert len(kept) == 2
+    with pytest.raises(StateError, match=r"has schema 2.*start edge-cxr watch once"):
+        LedgerReader(old)
+    for _ in range(2):  # the second start finds it done
+        with Ledger(old, site_key=KEY) as ledger:
+            taken = ledger._connection
+            assert {table: taken.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in tables} == rows
+            assert taken.execute(superseded).fetchall() == kept
+            assert taken.execute("SELECT number FROM superseded").fetchall() == [(1,), (2,)]
+            assert taken.pragma("user_version") == SCHEMA_VERSION
+    with Ledger(old, site_key=KEY) as ledger:
+        record(ledger, scored(9), None)
+        assert ledger.audit_head().number == 1
+
+
+def test_all_ways_to_this_version_end_in_the_same_tables(tmp_path: Path) -> None:
     schemas = []
-    for name, begin in (("new", ""), ("old", VERSION_1)):
+    for name, begin in (("new", ""), ("1", VERSION_1), ("2", VERSION_2)):
         connection = apsw.Connection(str(tmp_path / name))
         connection.execute(begin)
         connection.close()
         with Ledger(tmp_path / name, site_key=KEY) as ledger:
             rows = ledger._connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
             schemas.append([(name, sql) for name, sql in rows])
-    assert schemas[0] == schemas[1]
+    assert schemas[0] == schemas[1] == schemas[2]

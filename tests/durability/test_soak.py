@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.durability.soak import Sample, _trends, fill_ledger, soak
-from edge.store import LedgerReader
+from edge.ledger_reader import LedgerReader
 
 
 @pytest.mark.parametrize("after", ["archive", "keep"])

@@ -1,0 +1,148 @@
+"""The ledger as it is read, by any number of connections beside the one that writes. What is written is in store.py."""
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import apsw
+import numpy as np
+
+from edge.audit import Head, head_of
+from edge.errors import StateError
+from edge.schema import check_version
+from edge.similarity import Extent, NumberedCase
+from edge.values import FinishedCase
+
+_NUMBERED = "number, case_id, embedding, label, score, patient_key"
+BUSY_MS = 10_000  # another connection may hold the database for a moment, at a checkpoint or a start
+
+
+@dataclass(frozen=True)
+class EarlierInstance:
+    """A finished case with the same SOPInstanceUID."""
+
+    case_id: str
+    pixels_sha256: str
+
+
+class LedgerReader:
+    """A connection that only reads, beside the daemon's. Safe to use from several threads: a lock serialises them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            self._connection = self._connect()
+            self._connection.set_busy_timeout(BUSY_MS)
+            self._prepare()
+        except apsw.Error as fault:
+            raise ledger_error(path, fault) from None
+        except OSError as fault:
+            raise StateError(f"the ledger {path} cannot be opened ({fault.strerror}); check its owner") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def finished(self, sha256: str) -> FinishedCase | None:
+        """The case of these bytes, as it was judged last. None when it never was, and when it was asked for again."""
+        unasked = "NOT EXISTS (SELECT 1 FROM requeued WHERE sha256 = ?1)"
+        row = self._one(f"SELECT report FROM cases WHERE sha256 = ?1 AND {unasked} ORDER BY number DESC", sha256)
+        if row is None:
+            return None
+        report = json.loads(row[0])
+        return FinishedCase(report["case_id"], report["source"]["format"], report["reason"], report["detail"])
+
+    def earlier_instance(self, instance_key: str, *, without: str) -> EarlierInstance | None:
+        """The first finished case of another file with the same SOPInstanceUID, whichever bundle judged it."""
+        row = self._one(
+            "SELECT case_id, pixels_sha256 FROM cases WHERE instance_key = ? AND sha256 <> ? "
+            "AND coalesce(reason, '') NOT IN ('duplicate', 'conflict') ORDER BY number",
+            instance_key,
+            without,
+        )
+        return None if row is None else EarlierInstance(*row)
+
+    def reports(self, case_id: str) -> list[dict[str, Any]]:
+        """Every report of a case, oldest first, one for each bundle that judged it."""
+        rows = self._all("SELECT report FROM cases WHERE case_id = ? ORDER BY finished_s", case_id)
+        return [json.loads(row[0]) for row in rows]
+
+    def earlier_cases(
+        self, bundle_id: str, *, after: int = 0, up_to: int | None = None, case_id: str | None = None
+    ) -> list[NumberedCase]:
+        """The scored cases of a bundle in the order of their numbers: those above `after`, not above `up_to`, or the
+        one with this id. The reading takes as long as there are numbers, whichever bundle's they are.
+        """
+        rows = self._all(
+            f"SELECT {_NUMBERED} FROM cases WHERE number > ?2 AND number <= coalesce(?3, 1 << 62) "
+            f"AND bundle_id = ?1 AND status = 'scored' {'AND case_id = ?4' if case_id else ''} ORDER BY number",
+            *((bundle_id, after, up_to, case_id) if case_id else (bundle_id, after, up_to)),
+        )
+        return [_numbered(row) for row in rows]
+
+    def cases_numbered(self, numbers: Sequence[int]) -> dict[int, NumberedCase]:
+        """The scored cases with these numbers, by number; without those that are no longer there."""
+        rows = self._all(
+            f"SELECT {_NUMBERED} FROM cases WHERE number IN (SELECT value FROM json_each(?)) AND status = 'scored'",
+            json.dumps(list(numbers)),
+        )
+        return {row[0]: _numbered(row) for row in rows}
+
+    def extent(self) -> Extent:
+        """How far the ledger goes, for who keeps a copy of its cases."""
+        last_number, *forgotten = self._one(
+            "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'cases'), 0), "
+            "count(*), total(forgotten_s) FROM forgotten"
+        )
+        return Extent(last_number, "{}:{}".format(*forgotten))
+
+    def audit_head(self) -> Head:
+        """Where the audit log ends now; to be noted elsewhere, as in the daemon's log."""
+        try:
+            with self._lock:
+                return head_of(self._connection)
+        except apsw.Error as fault:
+            raise ledger_error(self._path, fault) from None
+
+    def _connect(self) -> apsw.Connection:
+        return apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
+
+    def _prepare(self) -> None:
+        check_version(self._connection, str(self._path))
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
+        try:
+            with self._lock:
+                return self._connection.execute(query, values).fetchall()
+        except apsw.Error as fault:
+            raise ledger_error(self._path, fault) from None
+
+    def _one(self, query: str, *values: Any) -> Any:
+        return next(iter(self._all(query, *values)), None)
+
+
+def _numbered(row: tuple[int, str, bytes, str | None, float | None, str | None]) -> NumberedCase:
+    number, case_id, embedding, label, score, patient_key = row
+    return NumberedCase(case_id, np.frombuffer(embedding, "<f4"), label, score, number, patient_key=patient_key)
+
+
+def ledger_error(path: Path, fault: apsw.Error) -> StateError:
+    if isinstance(fault, apsw.FullError):
+        return StateError(f"the disk of {path.parent} is full; free space and start again: nothing was lost")
+    if isinstance(fault, apsw.NotADBError | apsw.CorruptError):
+        return StateError(f"{path} is damaged; restore it from a backup")
+    if isinstance(fault, apsw.BusyError):
+        return StateError(f"another program holds the ledger {path}; close it and start again")
+    if isinstance(fault, apsw.CantOpenError | apsw.ReadOnlyError | apsw.PermissionsError):
+        return StateError(f"the ledger {path} cannot be opened; check its owner and that its folder is there")
+    return StateError(f"the ledger {path} failed ({type(fault).__name__}); check the disk and start again")
