@@ -4,6 +4,7 @@ The format is in docs/bundle.md. Writing bundles is export's work.
 """
 
 import io
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ PACKAGED_IDS = {
     "phantom": "31f7f7c51001d9cf0db11c6cc912cb941e9798f7301c88eb4e7e196cf351605d",
     "research": "c22ce110ee7f52a1c438acb7019ff25a6efb37741f8b4c12c60e7a1c710568ef",
 }
+_PATIENT_KEY = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,17 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Reference:
-    """The labelled reference cases. embeddings: float32 [cases, 128]; origins tell how a phantom can be redrawn."""
+    """The labelled reference cases. embeddings: float32 [cases, 128]; origins tell how a phantom can be redrawn.
+
+    patients: each one's key, hashed with a site's key as on its box, or "" where none is known.
+    """
 
     embeddings: NDArray[np.float32]
     labels: tuple[str, ...]
     scores: tuple[float, ...]
     case_ids: tuple[str, ...]
     origins: tuple[str, ...]
+    patients: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -273,10 +279,19 @@ def _reference(arrays: Mapping[str, NDArray[Any]]) -> Reference:
         raise ValueError(f"embeddings are {list(embeddings.shape)}, and for each case one of {shapes}")
     if not np.isfinite(embeddings).all() or not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError("an embedding is not finite, or a score not within 0 and 1")
+    patients = tuple(map(str, arrays["patients"])) if "patients" in arrays else ("",) * cases  # older ones have none
+    if len(patients) != cases or not all(patient == "" or is_patient_key(patient) for patient in patients):
+        raise ValueError(f"patients are no {cases} keys of 64 hexadecimal digits, or empty where none is known")
     return Reference(
         embeddings=embeddings,
         labels=tuple(map(str, arrays["labels"])),
         scores=tuple(map(float, scores)),
         case_ids=tuple(map(str, arrays["case_ids"])),
         origins=tuple(map(str, arrays["origins"])),
+        patients=patients,
     )
+
+
+def is_patient_key(text: str) -> bool:
+    """Whether it has the form of Source.patient_key; an identifier as a hospital writes it has not."""
+    return _PATIENT_KEY.fullmatch(text) is not None

@@ -72,18 +72,26 @@ class EarlierCases:
     def __len__(self) -> int:
         return len(self._index)
 
-    def nearest(self, embedding: NDArray[np.float32], k: int, *, without: Collection[str]) -> list[Ranked]:
-        """The k nearest cases, nearest first, by exact distance; none whose id is in `without`."""
+    def nearest(
+        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str], not_of: str | None = None
+    ) -> list[Ranked]:
+        """The k nearest cases, nearest first, by exact distance; none whose id is in `without`.
+
+        not_of: the key of a patient none of whose cases is wanted, however many there are.
+        """
+        # A patient's own cases are near each other: they take the place of the spare ones.
+        enough = k if not_of is None else _SPARE * k
         wanted = _SPARE * k + 1
         while True:
             numbers = self._candidates(embedding, wanted)
             rows = self._ledger.cases_numbered(numbers)
-            found = ranked(embedding, list(rows.values()), without=without)
-            if len(found) >= k or len(numbers) < wanted:
+            found = ranked(embedding, list(rows.values()), without=without, not_of=not_of)
+            if len(found) >= enough or len(numbers) < wanted:
                 return found[:k]
             if wanted >= _WIDEST:
                 self._worn = self._worn or 2 * len(rows) < len(numbers)
-                return found[:k]
+                if not_of is None or len(found) >= k:
+                    return found[:k]
             wanted *= _SPARE
 
     def catch_up(self) -> None:
@@ -162,7 +170,9 @@ class EarlierCases:
 
     def _candidates(self, embedding: NDArray[np.float32], wanted: int) -> list[int]:
         with self._lock:
-            return search(self._index, embedding, wanted)
+            # So many are only asked for when one patient has nearly as many, and then none may be out of reach.
+            exact_up_to = _EXACT_UP_TO if wanted <= _SPARE * _WIDEST else len(self._index)
+            return search(self._index, embedding, wanted, exact_up_to=exact_up_to)
 
     def _take_in(self, extent: Extent, *, pause_s: float = 0) -> None:
         up_to = min(self._last_number + PAGE, extent.last_number)

@@ -15,6 +15,7 @@ import click
 
 import edge
 from edge import ledger_commands, reading_room, tables
+from edge.audit_commands import audit
 from edge.bundle import PACKAGED_IDS
 from edge.bundle_commands import bundle
 from edge.config import Origins, resolve, without_port_unless_asked
@@ -31,6 +32,7 @@ from edge.options import json_output as _json
 # Commands of the other packages, loaded only when called: the box has no torch.
 LAZY = {
     "train": ("training.cli", "train", "Train lung U-Net and classifiers on your own radiographs."),
+    "manifest": ("training.cli", "manifest", "List a folder's radiographs for training, without naming patients."),
     "evaluate": ("training.cli", "evaluate", "Score weights or a bundle on a manifest's splits."),
     "calibrate": ("calib.cli", "calibrate", "Make the int8 graph of an exported network, and compare the two."),
     "export": ("export.cli", "export", "Turn trained weights into ONNX graphs, and prove that they answer alike."),
@@ -97,6 +99,7 @@ def watch(incoming: Path, once: bool, as_json: bool, config: Path | None, **opti
 
     Example: edge-cxr watch /incoming --state /var/lib/edge-cxr --bundle research
     """
+    os.umask(0o077)  # whatever is written is this user's alone
     settings = without_port_unless_asked(_origins(config, **options), once=once)
     printer = tables.ReportPrinter(as_json=as_json, terminal=sys.stdout.isatty())
     logger = make_logger(terminal=sys.stderr.isatty())
@@ -125,6 +128,8 @@ def infer(files: tuple[Path, ...], as_json: bool, config: Path | None, **options
 @_state
 @_engine_options
 @click.option("-k", "neighbours", type=int, help="How many cases  [4].")
+@click.option("--same-patient/--other-patients", default=None,
+              help="Whether earlier images of the same patient are among them  [same-patient].")  # fmt: skip
 @_json
 def similar(query: str, as_json: bool, config: Path | None, **options: Any) -> None:
     """Show the cases most similar to a radiograph: a file, or a case in the ledger.
@@ -181,6 +186,7 @@ def doctor(as_json: bool, incoming: Path | None, config: Path | None, **options:
         raise SystemExit(1)
 
 
+main.add_command(audit)
 main.add_command(bundle)
 main.add_command(index)
 main.add_command(ledger_commands.requeue)

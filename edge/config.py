@@ -13,7 +13,7 @@ from typing import Any
 
 from edge.errors import UsageError
 from edge.signature import public_key_bytes
-from edge.values import AFTER, BACKENDS, ORDERS, PRECISIONS, WATCHING
+from edge.values import AFTER, BACKENDS, ORDERS, PRECISIONS, SANDBOXES, WATCHING
 
 ENVIRONMENT_PREFIX = "EDGE_CXR_"
 
@@ -30,6 +30,9 @@ class Config:
     listen: str = "127.0.0.1:8080"
     neighbours: int = 4
     include_earlier_cases: bool = False
+    same_patient: bool = True
+    sandbox: str = "auto"
+    decode_workers: int = 2
     decode_limit_s: float = 15.0
     unfinished_after_s: float = 60.0
     watching: str = "auto"
@@ -62,8 +65,9 @@ _CHOICES = {
     "after": AFTER,
     "watching": WATCHING,
     "order": ORDERS,
+    "sandbox": SANDBOXES,
 }
-_POSITIVE = ("decode_limit_s", "unfinished_after_s", "scan_s", "poll_s", "queue_size")
+_POSITIVE = ("decode_workers", "decode_limit_s", "unfinished_after_s", "scan_s", "poll_s", "queue_size")
 _RETENTION = (
     "keep_results_days",
     "keep_archive_days",

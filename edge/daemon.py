@@ -1,7 +1,7 @@
 """Wires the parts and runs them: the only owner of threads, signals and the stop event.
 
-main thread:  inbox -> Take -> [queue] -> thread: Score -> [queue] -> thread: Write
-A GPU without a plan: the CPU scores, and a fourth thread has the plan built and then changes engines.
+main thread:  inbox -> Take -> [queue] -> threads: Decode -> [queue] -> thread: Score -> [queue] -> thread: Write
+A GPU without a plan: the CPU scores, and one more thread has the plan built and then changes engines.
 Once an hour another one removes what has been kept long enough.
 A radiograph's fault ends as its result; any other fault stops the daemon, and systemd starts it anew.
 """
@@ -9,12 +9,11 @@ A radiograph's fault ends as its result; any other fault stops the daemon, and s
 import contextlib
 import logging
 import os
-import queue
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -23,18 +22,21 @@ from edge.bundle import Bundle, open_bundle
 from edge.case_index import EarlierCases
 from edge.config import Config
 from edge.engine_room import EngineRoom, GpuRoute
-from edge.errors import DiskFailed, StateError, Stopped
+from edge.errors import StateError, Stopped
 from edge.http import Health, open_server
+from edge.imaging.decode_pool import DecodePool
 from edge.intake import Intake, check_folders
+from edge.ledger_reader import LedgerReader
+from edge.line import Line, Stage
+from edge.log import FIELDS
 from edge.metrics import Metrics
-from edge.outputs.disposal import dispose
 from edge.pipeline import Pipeline
 from edge.retention import retain_regularly
 from edge.similarity import SimilarCases
-from edge.stages import PERHAPS_UNFINISHED, Score, Take, Taken, Write, log_report
+from edge.stages import Decode, PutAway, Score, Take, Taken, Write, log_report
 from edge.state import StateFolder, lock_state, open_state
-from edge.store import Ledger, LedgerReader
-from edge.values import FinishedCase, Report, Sighting
+from edge.store import Ledger
+from edge.values import Report, Sighting
 
 _POLL_S = 0.2
 _TIDY_EACH_S = 3600.0
@@ -61,6 +63,7 @@ class Daemon:
         self._scoring = threading.Lock()  # held while an engine answers: engines change between two radiographs
         self._fault: BaseException | None = None
         self._not_ready: str | None = "starting: the known-answer test has not passed yet"
+        self._degraded: str | None = None
         self._hindrances: Callable[[], dict[str, str | None]] = dict
         self._metrics = Metrics()
 
@@ -85,24 +88,56 @@ class Daemon:
             room = self._open_room(
                 self._config, bundle, state, metrics=self._metrics, logger=self._logger, gpu=self._gpu
             )
-            decoder = opened.enter_context(room.open_decoder())
-            decoder.start()
+            decoders = opened.enter_context(room.decode_pool())
+            self._start(decoders)
             earlier = (
                 opened.enter_context(self._indexing(bundle, state)) if self._config.include_earlier_cases else None
             )
             similar = SimilarCases.of_bundle(bundle, earlier)
             self._metrics.index_vectors.set_function(lambda: len(similar))
             self._metrics.index_pending.set_function(lambda: float(similar.pending))
-            pipeline = Pipeline(bundle, room.first(decoder), decoder, similar, k=self._config.neighbours)
+            pipeline = Pipeline(bundle, room.first(decoders), decoders, similar, k=self._config.neighbours)
             opened.callback(lambda: pipeline.engine.close())  # noqa: PLW0108 - whichever engine is in use by then
             if room.plan_missing and not self._once:
                 opened.enter_context(self._building(room, pipeline))
             if not self._once:
-                tidy = partial(retain_regularly, state, self._config, logger=self._logger, each_s=_TIDY_EACH_S)
+                tidy = partial(
+                    retain_regularly,
+                    state,
+                    self._config,
+                    logger=self._logger,
+                    each_s=_TIDY_EACH_S,
+                    note=ledger.note_retained,
+                )
                 opened.enter_context(self._beside("tidy", tidy))
-            self._not_ready = None
-            self._logger.info("ready", extra={"fields": {"bundle": bundle.manifest.name, "id": bundle.id[:12]}})
-            self._work(pipeline, ledger, state, intake)
+            with self._audited(ledger, bundle, pipeline):
+                self._not_ready = None
+                self._work(pipeline, ledger, state, intake, threads=decoders.threads)
+
+    @contextlib.contextmanager
+    def _audited(self, ledger: Ledger, bundle: Bundle, pipeline: Pipeline) -> Iterator[None]:
+        """The audit log tells of start and stop, and the box's own log of its head: who cuts one has both to cut."""
+        ledger.note_start(asdict(self._config), bundle_name=bundle.manifest.name, engine=pipeline.engine.identity)
+        told = {"bundle": bundle.manifest.name, "id": bundle.id[:12], "audit_head": str(ledger.audit_head())}
+        self._logger.info("ready", extra={FIELDS: told})
+        reason = "done" if self._once else "asked"
+        try:
+            yield
+        except BaseException as fault:
+            reason = type(fault).__name__
+            raise
+        finally:
+            with contextlib.suppress(StateError):  # the ledger may be what failed
+                ledger.note_stop(reason)
+                self._logger.info("stopped", extra={FIELDS: {"audit_head": str(ledger.audit_head())}})
+
+    def _start(self, decoders: DecodePool) -> None:
+        """Raises StateError when no worker starts, or none is confined as required."""
+        decoders.start()
+        self._metrics.confined(decoders.missing)
+        if decoders.missing:
+            self._degraded = f"the kernel cannot confine decode workers: {', '.join(decoders.missing)} missing"
+            self._logger.warning(f"{self._degraded}; run one with Landlock and seccomp")
 
     @contextlib.contextmanager
     def _beside(self, name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
@@ -144,31 +179,19 @@ class Daemon:
                 build.stop()
 
     def _change_engine(self, room: EngineRoom, build: PlanBuild, pipeline: Pipeline) -> None:
-        engine = room.built(build)
+        engine = room.built(build, pipeline.decoder)
         if engine is not None:
             with self._scoring:
                 before, pipeline.engine = pipeline.engine, engine
             before.close()
             room.took_over(engine)
 
-    def _work(self, pipeline: Pipeline, ledger: Ledger, state: StateFolder, intake: Intake) -> None:
+    def _work(self, pipeline: Pipeline, ledger: Ledger, state: StateFolder, intake: Intake, *, threads: int) -> None:
         config = self._config
         unfinished_after_s = 0.0 if self._once else config.unfinished_after_s
-
-        def put_away(sighting: Sighting, case: FinishedCase) -> None:
-            if self._once and case.reason in PERHAPS_UNFINISHED and _is_young(sighting, config.unfinished_after_s):
-                return  # its writer may go on: it has its result, and goes in a later run
-            # The result is safe already: an input that will not move stays, and the next start tries again.
-            try:
-                dispose(sighting, case, state, after=config.after)
-            except DiskFailed:
-                raise
-            except StateError as fault:
-                self._logger.warning(str(fault))
-
+        put_away = PutAway(self._incoming, state, config, self._logger, once=self._once)
         in_flight: set[str] = set()
         take = Take(
-            pipeline,
             ledger,
             intake.inbox,
             state,
@@ -178,26 +201,34 @@ class Daemon:
             unfinished_after_s=unfinished_after_s,
             stays=config.after == "keep",
         )
-        score = Score(pipeline, ledger)
-        write = Write(pipeline, ledger, state, put_away, self._metrics, self._finished, in_flight=in_flight)
-        to_score: queue.Queue[Taken | None] = queue.Queue(config.queue_size)
-        to_write: queue.Queue[Taken | None] = queue.Queue(config.queue_size)
-        self._metrics.queue_depth.labels("score").set_function(to_score.qsize)
-        self._metrics.queue_depth.labels("write").set_function(to_write.qsize)
+        look_again = partial(intake.inbox.look_again, after_s=unfinished_after_s)
+        line = Line(
+            [
+                Stage(
+                    "decode", self._unless_stopped(Decode(pipeline, look_again, in_flight=in_flight)), threads=threads
+                ),
+                Stage("score", self._unless_stopped(self._scored(Score(pipeline, ledger)))),
+                Stage(
+                    "write",
+                    Write(pipeline, ledger, state, put_away, self._metrics, self._finished, in_flight=in_flight),
+                ),
+            ],
+            queue_size=config.queue_size,
+            on_fault=self._fail,
+            is_faulty=lambda: self._fault is not None,
+        )
+        for stage in line.stages:
+            self._metrics.queue_depth.labels(stage.name).set_function(partial(line.depth, stage.name))
         self._metrics.disk_free.set_function(lambda: shutil.disk_usage(state.root).free)
-        stages = [
-            threading.Thread(target=self._stage, args=(self._scored(score), to_score, to_write), name="score"),
-            threading.Thread(target=self._stage, args=(write, to_write, None), name="write"),
-        ]
-        for thread in stages:
-            thread.start()
+        line.start()
         try:
-            self._take_in(intake, take, to_score)
+            for sighting in intake.sightings(self._stop):
+                taken = take(sighting)
+                if taken is not None and not line.put(taken, is_over=self._stop.is_set):
+                    break
         except BaseException as fault:
             self._fail(fault)
-        self._put(to_score, None, always=True)
-        for thread in stages:
-            thread.join()
+        line.finish()
         if self._fault is not None:
             raise self._fault
         if self._once and self._stop.is_set():
@@ -205,48 +236,23 @@ class Daemon:
         if self._once:
             intake.check_all_read(take.unopened)
 
-    def _take_in(self, intake: Intake, take: Take, to_score: "queue.Queue[Taken | None]") -> None:
-        for sighting in intake.sightings(self._stop):
-            taken = take(sighting)
-            if taken is not None and not self._put(to_score, taken):
-                return
+    def _unless_stopped(self, step: Callable[[Taken], Taken | None]) -> Callable[[Taken], Taken | None]:
+        """After a stop, what is taken and not yet scored is left: it is still in the folder."""
+
+        def guarded(taken: Taken) -> Taken | None:
+            if not self._stop.is_set():
+                return step(taken)
+            taken.close()
+            return None
+
+        return guarded
 
     def _scored(self, score: Score) -> Callable[[Taken], Taken | None]:
-        """After a stop, what is decoded and not yet scored is left: it is still in the folder."""
-
         def step(taken: Taken) -> Taken | None:
-            if self._stop.is_set():
-                return None
             with self._scoring:
                 return score(taken)
 
         return step
-
-    def _stage(
-        self,
-        step: Callable[[Taken], Taken | None],
-        source: "queue.Queue[Taken | None]",
-        target: "queue.Queue[Taken | None] | None",
-    ) -> None:
-        while (taken := source.get()) is not None:
-            if self._fault is not None:
-                continue  # drain, so that no one waits for a place in the queue
-            try:
-                done = step(taken)
-                if target is not None and done is not None:
-                    self._put(target, done, always=True)
-            except BaseException as fault:
-                self._fail(fault)
-        if target is not None:
-            self._put(target, None, always=True)
-
-    def _put(self, target: "queue.Queue[Taken | None]", taken: Taken | None, *, always: bool = False) -> bool:
-        """False when the daemon stopped before there was a place."""
-        while always or not self._stop.is_set():
-            with contextlib.suppress(queue.Full):
-                target.put(taken, timeout=_POLL_S)
-                return True
-        return False
 
     def _fail(self, fault: BaseException) -> None:
         if self._fault is None:
@@ -276,7 +282,7 @@ class Daemon:
 
     def _health(self) -> Health:
         hindrance = next(filter(None, self._hindrances().values()), None)
-        return Health(alive=not self._stop.is_set(), ready_reason=self._not_ready or hindrance)
+        return Health(alive=not self._stop.is_set(), ready_reason=self._not_ready or hindrance, degraded=self._degraded)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -290,8 +296,3 @@ class Daemon:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _is_young(sighting: Sighting, limit_s: float) -> bool:
-    """By the clock: what is dated ahead of it is not young."""
-    return 0 <= time.time() - sighting.mtime_ns / 1e9 < limit_s

@@ -13,10 +13,12 @@ from edge.config import Config
 from edge.disk_space import Reserve
 from edge.engines.opening import open_tensorrt
 from edge.errors import BackendUnavailable, EdgeError, PlanMissing, StateError, Unopenable
+from edge.imaging.decode_pool import open_decoder
+from edge.imaging.sandbox import Layer
 from edge.inbox import mode
 from edge.mounts import filesystem_of
 from edge.reading_room import kept_plans, open_pipeline
-from edge.state import SITE_KEY, open_state
+from edge.state import SITE_KEY, SITE_KEY_BYTES, open_state
 
 _SAFE_SQLITE = (3, 51, 3)  # older ones may lose a commit when the write-ahead log is reset
 
@@ -35,6 +37,7 @@ def examine(config: Config, incoming: Path | None = None) -> list[Check]:
         "state folder": lambda: _state(config),
         **({} if incoming is None else {"incoming folder": lambda: _incoming(incoming, config)}),
         "bundle": lambda: _bundle(config),
+        "decode worker": lambda: _decode_worker(config),
         "GPU": lambda: _gpu(config),
         "known answers": lambda: _known_answers(config),
     }
@@ -81,6 +84,17 @@ def _incoming(incoming: Path, config: Config) -> str:
 def _bundle(config: Config) -> str:
     bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
     return f"{bundle.manifest.name} {bundle.id[:12]}, {', '.join(bundle.manifest.precisions)}, every digest matches"
+
+
+def _decode_worker(config: Config) -> str:
+    """Without a part of its sandbox all is well, unless it is required; but somebody should know."""
+    bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
+    with open_decoder(config, bundle, bytes(SITE_KEY_BYTES)) as decoder:
+        decoder.start()
+        if decoder.missing:
+            lacking = ", ".join(decoder.missing)
+            return f"degraded: this kernel lacks {lacking} to confine it; run one with Landlock and seccomp"
+    return f"confined by {', '.join(Layer)}"
 
 
 def _gpu(config: Config) -> str:

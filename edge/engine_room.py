@@ -6,6 +6,7 @@ While a GPU has no plan the CPU scores; the plan is built by a child process (bu
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from edge.building import PlanBuild, build_command
 from edge.bundle import Bundle
@@ -14,7 +15,7 @@ from edge.engines import Engine
 from edge.engines.opening import GpuPlace, find_gpu, open_openvino, open_tensorrt
 from edge.engines.plans import PlanStore
 from edge.errors import BackendUnavailable, EngineError, PlanMissing, Stopped
-from edge.imaging.decoder import Decoder
+from edge.imaging.decode_pool import DecodePool, Decodes, open_decoder
 from edge.known_answer import known_answers
 from edge.log import FIELDS
 from edge.metrics import Metrics
@@ -47,7 +48,7 @@ class EngineRoom:
         self._plans = PlanStore(state.plans, site_key=state.site_key, trusted_keys=config.trusted_keys)
         self.plan_missing = False  # a GPU waits for its plan
 
-    def first(self, decoder: Decoder) -> Engine:
+    def first(self, decoder: Decodes) -> Engine:
         """An engine that has given the known answers.
 
         Raises BackendUnavailable when a GPU was asked for by name and there is none, EngineError when the CPU fails.
@@ -63,23 +64,23 @@ class EngineRoom:
                 self._logger.warning(f"the CPU scores: {fault}")
         return self._first(open_openvino(self._bundle, self._config.precision), decoder)
 
-    def open_decoder(self) -> Decoder:
-        preprocessing = self._bundle.manifest.preprocessing
-        return Decoder(preprocessing, site_key=self._state.site_key, limit_s=self._config.decode_limit_s)
+    def decode_pool(self) -> DecodePool:
+        """Workers that are not started yet."""
+        opened = partial(open_decoder, self._config, self._bundle, self._state.site_key)
+        return DecodePool(opened, workers=self._config.decode_workers, on_replaced=self._metrics.worker_replaced)
 
     def plan_build(self) -> PlanBuild:
         self._logger.info("the plan is being built")
         return PlanBuild(self._gpu.command(self._config))
 
-    def built(self, build: PlanBuild) -> Engine | None:
+    def built(self, build: PlanBuild, decoder: Decodes) -> Engine | None:
         """Wait for the plan, and open and prove its engine. None when the CPU must go on; why is logged and counted."""
         outcome = "failed"
         try:
             build.run(self._metrics.build_progress.set)
             engine = self._open_gpu()
             outcome = "refused"
-            with self.open_decoder() as decoder:  # the pipeline's belongs to another thread
-                self._prove(engine, decoder, serving=False)
+            self._prove(engine, decoder, serving=False)
         except Stopped:
             return None
         except Exception as fault:  # whatever it is: radiographs are being scored, and go on being scored
@@ -96,12 +97,12 @@ class EngineRoom:
     def _open_gpu(self) -> Engine:
         return open_tensorrt(self._bundle, self._config.precision, self._plans, find=self._gpu.find)
 
-    def _first(self, engine: Engine, decoder: Decoder) -> Engine:
+    def _first(self, engine: Engine, decoder: Decodes) -> Engine:
         self._metrics.started(self._bundle, engine.identity)
         self._prove(engine, decoder, serving=True)
         return engine
 
-    def _prove(self, engine: Engine, decoder: Decoder, *, serving: bool) -> None:
+    def _prove(self, engine: Engine, decoder: Decodes, *, serving: bool) -> None:
         """Close an engine that does not give the known answers. Raises EngineError."""
         try:
             known_answers(self._bundle, engine, decoder)

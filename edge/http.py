@@ -12,10 +12,11 @@ from edge.errors import UsageError
 
 @dataclass(frozen=True)
 class Health:
-    """ready_reason: None when ready, else why not, in one line."""
+    """ready_reason: None when ready, else why not, in one line. degraded: what a ready box does without."""
 
     alive: bool
     ready_reason: str | None
+    degraded: str | None = None
 
 
 def parse_listen(listen: str) -> tuple[str, int]:
@@ -40,8 +41,10 @@ def open_server(listen: str, exposition: Callable[[], bytes], health: Callable[[
                 alive = health().alive
                 self._answer(200 if alive else 503, b"ok\n" if alive else b"stopping\n")
             elif self.path == "/readyz":
-                reason = health().ready_reason
-                self._answer(200 if reason is None else 503, b"ready\n" if reason is None else f"{reason}\n".encode())
+                told = health()
+                ready = "ready" if told.degraded is None else f"ready, degraded: {told.degraded}"
+                line = told.ready_reason or ready
+                self._answer(200 if told.ready_reason is None else 503, f"{line}\n".encode())
             else:
                 self._answer(404, b"/metrics, /livez or /readyz\n")
 

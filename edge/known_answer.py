@@ -1,15 +1,13 @@
 """The known-answer test: golden DICOM files through the whole path, before any radiograph is scored."""
 
-import hashlib
-import os
 from dataclasses import dataclass
 
 from edge.bundle import GOLDEN_QUANTITIES, Bundle, GoldenCase
 from edge.engines import Engine, predict
 from edge.errors import EngineError, RadiographError
-from edge.imaging.decoder import Decoder
+from edge.imaging.decode_pool import Decodes
 from edge.quality import lung_fraction
-from edge.snapshot import Snapshot
+from edge.snapshot import frozen_bytes
 
 # How far an answer may lie from the bundle's, by precision: kernels differ between CPUs.
 SCORE_TOLERANCE = {"fp32": 0.01, "fp16": 0.02, "int8": 0.03}
@@ -25,7 +23,7 @@ class Answer:
     lung_fraction: float
 
 
-def known_answers(bundle: Bundle, engine: Engine, decoder: Decoder) -> list[Answer]:
+def known_answers(bundle: Bundle, engine: Engine, decoder: Decodes) -> list[Answer]:
     """Run every golden case and compare.
 
     Raises EngineError when a score or lung fraction is off by more than the precision's tolerance, when a file does not
@@ -47,17 +45,13 @@ def known_answers(bundle: Bundle, engine: Engine, decoder: Decoder) -> list[Answ
     return answers
 
 
-def ask(case: GoldenCase, engine: Engine, decoder: Decoder) -> Answer:
+def ask(case: GoldenCase, engine: Engine, decoder: Decodes) -> Answer:
     """Decode one golden case and ask the engine, gates left out. Raises EngineError when it does not decode."""
-    descriptor = os.memfd_create("golden", os.MFD_CLOEXEC)
     try:
-        os.write(descriptor, case.content)
-        frozen = Snapshot(descriptor, hashlib.sha256(case.content).hexdigest(), len(case.content), "dicom")
-        decoded = decoder.decode(frozen)
+        with frozen_bytes(case.content) as frozen:
+            decoded = decoder.decode(frozen)
     except RadiographError as refusal:
         raise EngineError(f"known-answer test failed: {case.name} does not decode ({refusal})") from None
-    finally:
-        os.close(descriptor)
     (prediction,) = predict(engine, [decoded.model_input])
     side = decoded.model_input.pixels.shape[-1]
     fraction = lung_fraction(prediction.lung_mask, decoded.model_input.crop, side)

@@ -1,12 +1,13 @@
 """Prometheus metrics: names, labels and buckets. Handed in wherever they are counted, never global. docs/metrics.md."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 import edge
 from edge.bundle import Bundle
+from edge.imaging.sandbox import Layer
 from edge.values import EngineIdentity, Report
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -61,6 +62,15 @@ class Metrics:
         self._known_answer = Counter(
             "edge_cxr_known_answer_tests", "Known-answer tests, by outcome", ["outcome"], registry=registry
         )
+        self._sandbox = Gauge(
+            "edge_cxr_sandbox",
+            "1 for each layer that confines the decode workers, 0 where the kernel lacks it",
+            ["layer"],
+            registry=registry,
+        )
+        self._workers_replaced = Counter(
+            "edge_cxr_decode_workers_replaced", "Decode workers that a file undid", registry=registry
+        )
         self.build_progress = Gauge(
             "edge_cxr_engine_build_progress_ratio",
             "How much of a TensorRT plan is built",
@@ -85,6 +95,14 @@ class Metrics:
         """hindrances: asked at each scrape; what is in the way, by reason."""
         for reason in hindrances():
             self._paused.labels(reason).set_function(partial(_is_hindered, hindrances, reason))
+
+    def confined(self, missing: Collection[str]) -> None:
+        """missing: layers of the decode workers' sandbox that this kernel lacks."""
+        for layer in Layer:
+            self._sandbox.labels(layer).set(layer not in missing)
+
+    def worker_replaced(self) -> None:
+        self._workers_replaced.inc()
 
     def serves(self, engine: EngineIdentity) -> None:
         """Name the engine in use; there is one."""

@@ -12,21 +12,31 @@ from edge import quality
 from edge.bundle import Bundle
 from edge.engines import Engine, predict
 from edge.errors import RadiographError, TooLarge
-from edge.imaging.decoder import Decoder
+from edge.imaging.decode_pool import Decodes
 from edge.similarity import SimilarCases, knn_score
 from edge.snapshot import MAX_FILE_BYTES, Snapshot, snapshot
 from edge.values import Decoded, Prediction, Reason, Report, Source, Warn
 
 
 class Pipeline:
-    """The steps of scoring with one bundle and one engine."""
+    """The steps of scoring with one bundle and one engine. same_patient: neighbours may be of the same patient."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, decoder: Decoder, similar: SimilarCases, *, k: int = 4) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        decoder: Decodes,
+        similar: SimilarCases,
+        *,
+        k: int = 4,
+        same_patient: bool = True,
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
         self.decoder = decoder
         self.similar = similar
         self.k = k
+        self.same_patient = same_patient
 
     def report(self, path: Path) -> Report:
         """The report of one file.
@@ -53,15 +63,16 @@ class Pipeline:
         inferred = time.perf_counter()
         report = self._judged(decoded, prediction)
         if report.scored:
-            report = self._with_neighbours(report, prediction)
+            report = self._with_neighbours(report, prediction, decoded.source.patient_key)
         timings_s = {**decoded.timings_s, "infer": inferred - started, "retrieve": time.perf_counter() - inferred}
         return replace(report, timings_s={**timings_s, "total": sum(timings_s.values())})
 
-    def _with_neighbours(self, report: Report, prediction: Prediction) -> Report:
+    def _with_neighbours(self, report: Report, prediction: Prediction, patient_key: str | None) -> Report:
         self.similar.catch_up()
         # Asked before the search: an index that is made whole meanwhile may have been searched in part.
         warnings = (*report.warnings, Warn.NEIGHBOURS_PENDING) if self.similar.pending else report.warnings
-        neighbours = self.similar.nearest(prediction.embedding, self.k, without=report.case_id)
+        not_of = None if self.same_patient else patient_key
+        neighbours = self.similar.nearest(prediction.embedding, self.k, without=report.case_id, not_of=not_of)
         return replace(report, neighbours=neighbours, knn_score=knn_score(neighbours), warnings=warnings)
 
     def _judged(self, decoded: Decoded, prediction: Prediction) -> Report:

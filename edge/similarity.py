@@ -5,7 +5,7 @@ box's own earlier cases, known by their numbers in the ledger; their index is in
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -19,12 +19,16 @@ _PAGE = 4096  # numbers looked at in one reading of the ledger
 
 @dataclass(frozen=True)
 class EarlierCase:
-    """A case that may be found: its label and score if known."""
+    """A case that may be found: its label and score if known.
+
+    patient_key: as in Source, None where unknown. It tells whose case it is and is never shown.
+    """
 
     case_id: str
     embedding: NDArray[np.float32]  # [128]
     label: str | None
     score: float | None
+    patient_key: str | None = field(default=None, kw_only=True, repr=False)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,9 @@ class EarlierSet(Protocol):
 
     def catch_up(self) -> None: ...
 
-    def nearest(self, embedding: NDArray[np.float32], k: int, *, without: Collection[str]) -> list[Ranked]: ...
+    def nearest(
+        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str], not_of: str | None = None
+    ) -> list[Ranked]: ...
 
 
 class SimilarCases:
@@ -84,7 +90,11 @@ class SimilarCases:
         """The labelled reference set of a bundle, and the earlier cases that it scored."""
         reference = bundle.reference()
         rows = zip(reference.case_ids, reference.embeddings, reference.labels, reference.scores, strict=True)
-        return cls(bundle.id, [EarlierCase(*row) for row in rows], earlier)
+        cases = [
+            EarlierCase(*row, patient_key=patient or None)
+            for row, patient in zip(rows, reference.patients, strict=True)
+        ]
+        return cls(bundle.id, cases, earlier)
 
     def __len__(self) -> int:
         return len(self._reference) + (0 if self.earlier is None else len(self.earlier))
@@ -99,13 +109,17 @@ class SimilarCases:
         if self.earlier is not None:
             self.earlier.catch_up()
 
-    def nearest(self, embedding: NDArray[np.float32], k: int, *, without: str) -> tuple[Neighbour, ...]:
-        """The k nearest cases, nearest first; never the case `without`, the query itself."""
+    def nearest(
+        self, embedding: NDArray[np.float32], k: int, *, without: str, not_of: str | None = None
+    ) -> tuple[Neighbour, ...]:
+        """The k nearest cases, nearest first; never the case `without`, the query itself, nor one of the patient with
+        the key `not_of`. Cases without a key may be anybody's.
+        """
         if k < 1:
             return ()
-        found = ranked(embedding, list(self._reference.values()), without=(without,))
+        found = ranked(embedding, list(self._reference.values()), without=(without,), not_of=not_of)
         if self.earlier is not None:  # a reference case that was scored here too is known with its label
-            found += self.earlier.nearest(embedding, k, without=self._reference.keys() | {without})
+            found += self.earlier.nearest(embedding, k, without=self._reference.keys() | {without}, not_of=not_of)
         return tuple(Neighbour(case.case_id, away, case.label, case.score) for away, case in _nearest_first(found)[:k])
 
 
@@ -123,10 +137,12 @@ class ScannedCases:
     def catch_up(self) -> None:
         """Nothing to do: a scan is never behind."""
 
-    def nearest(self, embedding: NDArray[np.float32], k: int, *, without: Collection[str]) -> list[Ranked]:
+    def nearest(
+        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str], not_of: str | None = None
+    ) -> list[Ranked]:
         best: list[Ranked] = []
         for page in pages(self._ledger, self._bundle_id):
-            best = _nearest_first(best + ranked(embedding, page, without=without))[:k]
+            best = _nearest_first(best + ranked(embedding, page, without=without, not_of=not_of))[:k]
         return best
 
 
@@ -137,9 +153,15 @@ def pages(ledger: NumberedCases, bundle_id: str) -> Iterator[list[NumberedCase]]
         yield ledger.earlier_cases(bundle_id, after=after, up_to=min(after + _PAGE, last_number))
 
 
-def ranked(embedding: NDArray[np.float32], cases: Sequence[EarlierCase], *, without: Collection[str]) -> list[Ranked]:
-    """Cases with their exact distances, nearest first; none whose id is in `without`."""
-    cases = [case for case in cases if case.case_id not in without]
+def ranked(
+    embedding: NDArray[np.float32],
+    cases: Sequence[EarlierCase],
+    *,
+    without: Collection[str],
+    not_of: str | None = None,
+) -> list[Ranked]:
+    """Cases with their exact distances, nearest first; none whose id is in `without`, or of the patient `not_of`."""
+    cases = [case for case in cases if case.case_id not in without and (not_of is None or case.patient_key != not_of)]
     if not cases:
         return []
     apart = np.stack([case.embedding for case in cases]).astype(np.float64) - embedding.astype(np.float64)

@@ -1,16 +1,19 @@
-"""What each stage of the daemon does with one radiograph: take, score, write. Threads and queues are in daemon.py."""
+"""What each stage of the daemon does with one radiograph: take, decode, score, write. Threads are in daemon.py."""
 
 import contextlib
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from edge.errors import RadiographError, Unopenable
+from edge.config import Config
+from edge.errors import DiskFailed, RadiographError, StateError, StillLinked, Unopenable
 from edge.inbox import Inbox
 from edge.log import FIELDS, RADIOGRAPH
 from edge.mentions import named_in, without
 from edge.metrics import Metrics
+from edge.outputs.disposal import dispose
 from edge.outputs.report_json import encode, write_result
 from edge.pipeline import Pipeline
 from edge.snapshot import Snapshot, snapshot
@@ -21,21 +24,54 @@ from edge.values import Decoded, FinishedCase, Reason, Report, Sighting, Source
 # A file still being written can look like one of these.
 PERHAPS_UNFINISHED = frozenset({Reason.TRUNCATED, Reason.UNREADABLE, Reason.NO_PIXELS})
 
+_LINKED_S = 1.0  # how long a file may have two names before somebody is told
+
 
 @dataclass(frozen=True)
 class Taken:
-    """A file that was read: decoded, or refused already."""
+    """A file on its way: first its bytes, then what they decode to, then its report.
+
+    close: gives the bytes' memory back; may be called again. may_grow: its writer may not be done.
+    """
 
     sighting: Sighting
     found_s: float  # monotonic clock
+    frozen: Snapshot | None = None
+    close: Callable[[], None] = lambda: None
+    may_grow: bool = False
     decoded: Decoded | None = None
     report: Report | None = None
 
 
-class Take:
-    """Sighting -> Taken: snapshot, what the ledger knows, decode.
+class PutAway:
+    """What happens to an input below `incoming` once its result is safe. once: its writer may go on after this run."""
 
-    in_flight: digests of what was taken and has no result yet; Write takes them out again.
+    def __init__(
+        self, incoming: Path, state: StateFolder, config: Config, logger: logging.Logger, *, once: bool
+    ) -> None:
+        self._incoming, self._state, self._config = incoming.resolve(), state, config
+        self._logger, self._once = logger, once
+
+    def __call__(self, sighting: Sighting, case: FinishedCase) -> None:
+        """Raises DiskFailed. An input that will not move stays: its result is safe, and the next start tries again."""
+        if self._once and case.reason in PERHAPS_UNFINISHED and self._is_young(sighting):
+            return  # it has its result, and goes in a later run
+        try:
+            dispose(sighting, case, self._state, after=self._config.after, root=self._incoming)
+        except DiskFailed:
+            raise
+        except StateError as fault:
+            self._logger.warning(str(fault))
+
+    def _is_young(self, sighting: Sighting) -> bool:
+        """By the clock: what is dated ahead of it is not young."""
+        return 0 <= time.time() - sighting.mtime_ns / 1e9 < self._config.unfinished_after_s
+
+
+class Take:
+    """Sighting -> Taken with its bytes: snapshot, and what the ledger knows of them.
+
+    in_flight: digests of what was taken and has no result yet; who ends a way takes them out again.
     put_away: called with the sighting of bytes that have their result already, such as a copy, or an input that a crash
     left behind. unfinished_after_s: how long a file that cannot be read must stand still before that is its result.
     stays: inputs are kept where they are, also those whose case was forgotten.
@@ -43,7 +79,6 @@ class Take:
 
     def __init__(
         self,
-        pipeline: Pipeline,
         ledger: Ledger,
         inbox: Inbox,
         state: StateFolder,
@@ -54,55 +89,53 @@ class Take:
         unfinished_after_s: float,
         stays: bool = False,
     ) -> None:
-        self._pipeline, self._ledger, self._inbox, self._logger = pipeline, ledger, inbox, logger
+        self._ledger, self._inbox, self._logger = ledger, inbox, logger
         self._state, self._put_away, self._in_flight = state, put_away, in_flight
         self._unfinished_after_s, self._stays = unfinished_after_s, stays
         self.unopened = 0  # files that could not be opened, in this run
 
     def __call__(self, sighting: Sighting) -> Taken | None:
-        """None when there is nothing to score: gone, known already, unfinished, or not to be opened."""
+        """None when there is nothing to decode: gone, known already, unfinished, or not to be opened."""
         found_s = time.monotonic()
         with contextlib.ExitStack() as opened:
             try:
-                frozen = opened.enter_context(snapshot(sighting.path))
+                root = self._inbox.root_of(sighting.path)
+                frozen = opened.enter_context(snapshot(sighting.path, root=root))
             except FileNotFoundError:
                 return None
             except Unopenable as fault:
-                self.unopened += 1
-                self._logger.warning(str(fault))
-                if self._unfinished_after_s > 0:
-                    self._inbox.look_again(sighting, after_s=self._unfinished_after_s)
+                self._put_off(sighting, fault)
                 return None
-            return self._read(sighting, frozen, found_s)
+            if not self._is_news(sighting, frozen):
+                return None
+            self._in_flight.add(frozen.sha256)
+            return Taken(sighting, found_s, frozen, opened.pop_all().close, self._may_still_grow(sighting))
 
-    def _read(self, sighting: Sighting, frozen: Snapshot, found_s: float) -> Taken | None:
+    def _put_off(self, sighting: Sighting, fault: Unopenable) -> None:
+        if isinstance(fault, StillLinked) and self._may_still_grow(sighting):
+            self._inbox.look_again(sighting, after_s=_LINKED_S)  # its sender will take the other name away
+            return
+        self.unopened += 1
+        self._logger.warning(str(fault))
+        if self._unfinished_after_s > 0:
+            self._inbox.look_again(sighting, after_s=self._unfinished_after_s)
+
+    def _is_news(self, sighting: Sighting, frozen: Snapshot) -> bool:
         if frozen.look != sighting.look:  # written in meanwhile: perhaps neither what was there nor what will be
             self._inbox.look_again(sighting, after_s=0)
-            return None
+            return False
         # In this order: Write takes a digest out of flight only after the ledger has it.
         if frozen.sha256 in self._in_flight:  # the same bytes under another name, a stage ahead
             self._inbox.look_again(sighting, after_s=0)
-            return None
+            return False
         finished = self._ledger.finished(frozen.sha256)  # whichever bundle judged it: another asks again on request
         if finished is not None and finished.reason in PERHAPS_UNFINISHED and self._may_still_grow(sighting):
             # Others may have begun, or ended, with the same bytes: of an empty file everybody knows them.
             self._inbox.look_again(sighting, after_s=self._unfinished_after_s)
-            return None
+            return False
         if finished is not None and self._was_put_away(sighting, frozen.sha256):
-            return None
-        if self._stays and self._ledger.remember_forgotten(sighting, frozen.sha256):
-            return None
-        try:
-            decoded = self._pipeline.decode(frozen)
-        except RadiographError as refusal:
-            if refusal.reason in PERHAPS_UNFINISHED and self._may_still_grow(sighting):
-                self._inbox.look_again(sighting, after_s=self._unfinished_after_s)
-                return None
-            report = self._pipeline.refuse(frozen.sha256, frozen.format, refusal)
-            self._in_flight.add(frozen.sha256)
-            return Taken(sighting, found_s, report=report)
-        self._in_flight.add(frozen.sha256)
-        return Taken(sighting, found_s, decoded=decoded)
+            return False
+        return not (self._stays and self._ledger.remember_forgotten(sighting, frozen.sha256))
 
     def _was_put_away(self, sighting: Sighting, sha256: str) -> bool:
         """False when the case was forgotten or asked for again meanwhile."""
@@ -116,6 +149,28 @@ class Take:
 
     def _may_still_grow(self, sighting: Sighting) -> bool:
         return self._unfinished_after_s > 0 and not self._inbox.was_deferred(sighting)
+
+
+class Decode:
+    """Taken with bytes -> Taken that is decoded, or has the report of its refusal. Called by several threads."""
+
+    def __init__(self, pipeline: Pipeline, look_again: Callable[[Sighting], None], *, in_flight: set[str]) -> None:
+        self._pipeline, self._look_again, self._in_flight = pipeline, look_again, in_flight
+
+    def __call__(self, taken: Taken) -> Taken | None:
+        """None when the file may not be complete: it is looked at again."""
+        frozen = taken.frozen
+        assert frozen is not None
+        with contextlib.closing(taken):
+            try:
+                return replace(taken, frozen=None, decoded=self._pipeline.decode(frozen))
+            except RadiographError as refusal:
+                if refusal.reason in PERHAPS_UNFINISHED and taken.may_grow:
+                    self._in_flight.discard(frozen.sha256)
+                    self._look_again(taken.sighting)
+                    return None
+                report = self._pipeline.refuse(frozen.sha256, frozen.format, refusal)
+                return replace(taken, frozen=None, report=report)
 
 
 class Score:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from edge.bundle import Bundle, LungLimits, read_bundle
+from edge.bundle import Bundle, LungLimits, is_patient_key, read_bundle
 from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from edge.known_answer import SCORE_TOLERANCE
@@ -219,6 +219,8 @@ def _write_reference(bundle: Bundle, recipe: Recipe, rows: Sequence[Row], out: P
         scores=np.array([answer.prediction.score for answer in answers], np.float32),
         case_ids=np.array([case_id_of(answer.source.sha256) for answer in answers]),
         origins=np.array([row.columns.get("origin", "") for row in rows]),
+        # Keys alone: a manifest that a person wrote may hold names.
+        patients=np.array([row.patient_id if is_patient_key(row.patient_id) else "" for row in rows]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Take and Write on their own, with nobody who decodes and an engine of the tests."""
+"""Take, Decode and Write on their own, with nobody who decodes unless told and an engine of the tests."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from edge.inbox import Inbox
 from edge.metrics import Metrics
 from edge.pipeline import Pipeline
 from edge.similarity import SimilarCases
-from edge.stages import Take, Write
+from edge.stages import Decode, Take, Write
 from edge.state import StateFolder
 from edge.store import Ledger
 from edge.values import FinishedCase, Report, Sighting
@@ -51,8 +51,16 @@ def writing(
     )
 
 
-def taking(
+def decoding(
     pipeline: Pipeline,
+    *,
+    look_again: Callable[[Sighting], None] = lambda sighting: None,
+    in_flight: set[str] | None = None,
+) -> Decode:
+    return Decode(pipeline, look_again, in_flight=set() if in_flight is None else in_flight)
+
+
+def taking(
     ledger: Ledger,
     state: StateFolder,
     inbox: Inbox,
@@ -62,7 +70,6 @@ def taking(
     stays: bool = False,
 ) -> Take:
     return Take(
-        pipeline,
         ledger,
         inbox,
         state,

@@ -11,7 +11,7 @@ import pytest
 from file_locks import kept_waiting
 from kept_cases import finish, tree
 from reports import BUNDLE, refused, scored, sha, sighting_of, source
-from single_stages import pipeline_in, seen, taking, writing
+from single_stages import decoding, pipeline_in, seen, taking, writing
 
 from edge.errors import Bomb
 from edge.forget import forget
@@ -159,7 +159,6 @@ def test_a_copy_of_what_is_forgotten_meanwhile_is_not_put_away(
     finish(report, state, ledger, tmp_path, after="delete")
     put_away: list[FinishedCase] = []
     take = taking(
-        pipeline,
         ledger,
         state,
         Inbox(tmp_path, lambda _: False),
@@ -175,6 +174,7 @@ def test_a_copy_of_what_is_forgotten_meanwhile_is_not_put_away(
         assert ledger.is_known(copy)
     else:
         assert taken[0] is not None
+        taken[0].close()
     rows = ledger._connection.execute("SELECT count(*) FROM sightings WHERE sha256 = ?", (report.sha256,))
     assert rows.get == 0
 
@@ -189,7 +189,7 @@ def test_a_case_that_came_back_after_it_was_forgotten_is_judged_when_it_is_asked
     forget_now(state, report.case_id)
     put_away: list[FinishedCase] = []
     inbox = Inbox(tmp_path, lambda _: False)
-    take = taking(pipeline, ledger, state, inbox, put_away=put_away.append, stays=stays)
+    take = taking(ledger, state, inbox, put_away=put_away.append, stays=stays)
     finish(report, state, ledger, tmp_path, content=content)  # it was being scored meanwhile
     (tmp_path / "copy.dcm").write_bytes(content)
     assert take(sighting_of(tmp_path / "copy.dcm")) is None
@@ -199,5 +199,7 @@ def test_a_case_that_came_back_after_it_was_forgotten_is_judged_when_it_is_asked
     (waiting,) = state.requeued.iterdir()
     taken = take(sighting_of(waiting))
     assert taken is not None
-    assert taken.report is not None
-    assert taken.report.reason == "bomb"
+    refused = decoding(pipeline)(taken)
+    assert refused is not None
+    assert refused.report is not None
+    assert refused.report.reason == "bomb"

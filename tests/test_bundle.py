@@ -222,6 +222,11 @@ def test_a_part_that_cannot_be_parsed_says_so_when_the_bundle_is_opened(
         ({"scores": np.zeros(9, np.float32)}, r"'scores': \(9,\)"),
         ({"scores": np.full(8, np.nan, np.float32)}, "a score not within 0 and 1"),
         ({"scores": np.full(8, 1.5, np.float32)}, "a score not within 0 and 1"),
+        ({"patients": np.array(["a" * 64] * 7)}, "patients are no 8 keys of 64 hexadecimal digits"),
+        ({"patients": np.array(["a" * 64] * 7 + ["A" * 64])}, "patients are no 8 keys"),
+        ({"patients": np.array([""] * 7 + ["DOE^JANE"])}, "patients are no 8 keys"),
+        ({"patients": np.array([["a" * 64]] * 8)}, "patients are no 8 keys"),
+        ({"patients": np.zeros(8)}, "patients are no 8 keys"),
     ],
 )
 def test_a_reference_of_other_shapes_or_numbers_is_refused(
@@ -232,6 +237,17 @@ def test_a_reference_of_other_shapes_or_numbers_is_refused(
     write_manifest(folder)
     with pytest.raises(BundleError, match=rf"reference\.npz is incomplete or damaged .*{message}"):
         open_bundle(str(folder))
+
+
+def test_patients_of_reference_cases_are_their_keys_and_older_bundles_have_none(folder: Path) -> None:
+    assert open_bundle(str(folder)).reference().patients == ("",) * 8
+    patients = ("a" * 64, "", *["0123456789abcdef" * 4] * 6)
+    arrays = dict(np.load(folder / "reference.npz"))
+    np.savez(folder / "reference.npz", **{**arrays, "patients": np.array(patients)})
+    write_manifest(folder)
+    reference = open_bundle(str(folder)).reference()
+    assert reference.patients == patients
+    assert "a" * 64 not in repr(reference)
 
 
 def test_a_reference_whose_compressed_bytes_are_damaged_is_refused(folder: Path) -> None:

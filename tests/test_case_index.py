@@ -3,11 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_ledger import BUNDLE, FakeLedger, numbered
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reports import scored, sha
 
 from edge.case_index import PAGE, EarlierCases, add, differing, empty_index, search
@@ -69,6 +72,38 @@ def test_answers_are_those_of_a_search_through_the_ledger(tmp_path: Path) -> Non
         )
         assert len(nearest(earlier, query, 500)) == 300
     assert nearest(opened(tmp_path, FakeLedger()), queries(1)[0]) == []
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 400), st.integers(0, 400), st.integers(1, 8), st.integers(0, 2**32 - 1))
+def test_a_patients_cases_are_left_out_as_a_search_of_all_would(
+    patients_own: int, others: int, k: int, seed: int
+) -> None:
+    """They are the nearest, as images of one patient are, and may be more than all candidates of a first search."""
+    query = numbered(1, seed)[0].embedding
+    cases = [
+        replace(case, patient_key="a" * 64, embedding=query + case.embedding / 20)
+        if case.number <= patients_own
+        else case
+        for case in numbered(patients_own + others, seed)
+    ]
+    ledger = FakeLedger(cases)
+    earlier = EarlierCases(Path("unused"), ledger, BUNDLE, size=128)
+    completed(earlier)
+    found = earlier.nearest(query, k, without=(), not_of="a" * 64)
+    assert found == ScannedCases(ledger, BUNDLE).nearest(query, k, without=(), not_of="a" * 64)
+    assert len(found) == min(k, others)
+    assert len(earlier.nearest(query, k, without=(), not_of=None)) == min(k, patients_own + others)
+
+
+def test_others_are_found_behind_more_cases_of_a_patient_than_are_looked_at_else(tmp_path: Path) -> None:
+    query, cases = numbered(1, 1)[0].embedding, numbered(3000, 1)
+    own = [replace(case, patient_key="a" * 64, embedding=query + case.embedding / 20) for case in cases[:-2]]
+    earlier = completed(opened(tmp_path, FakeLedger(own + cases[-2:])))
+    found = [case.number for _, case in earlier.nearest(query, 4, without=(), not_of="a" * 64)]
+    assert sorted(found) == [2999, 3000]
+    earlier.catch_up()
+    assert len(earlier) == 3000  # that so many were of one patient is no sign of wear
 
 
 def test_a_graph_finds_the_nearest_of_random_embeddings() -> None:

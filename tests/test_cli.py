@@ -97,6 +97,16 @@ def test_wrong_known_answers_score_nothing_at_the_command_line_either(tmp_path: 
     assert not (tmp_path / "state").exists()
 
 
+def test_other_patients_are_asked_for_by_option_or_setting(
+    tmp_path: Path, bundle: Path, chest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("similar", chest, "--bundle", bundle, "--state", tmp_path / "state", "--json")
+    assert_one_line(call(*asked, "--other-patients"), 2, "no site key", "check --state")
+    monkeypatch.setenv("EDGE_CXR_SAME_PATIENT", "no")
+    assert_one_line(call(*asked), 2, "no site key", "check --state")
+    assert call(*asked, "--same-patient").exit_code == 0
+
+
 def test_a_corrupted_onnx(tmp_path: Path, incoming: Path) -> None:
     folder = write_tiny_bundle(tmp_path / "tiny")
     model = folder / "model.fp32.onnx"

@@ -43,6 +43,7 @@ def test_option_then_environment_then_file_then_default(tmp_path: Path) -> None:
         ("INCLUDE_EARLIER_CASES", "yes", True),
         ("INCLUDE_EARLIER_CASES", "FALSE", False),
         ("INCLUDE_EARLIER_CASES", "0", False),
+        ("SAME_PATIENT", "no", False),
         ("LISTEN", "", ""),
         ("TRUSTED_KEYS", f"{ONE}, {TWO}", (ONE, TWO)),
         ("TRUSTED_KEYS", "", ()),

@@ -38,7 +38,17 @@ def test_every_metric_is_documented_and_exists() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    ["operations.md", "reasons.md", "configuration.md", "metrics.md", "bundle.md", "engines.md", "training.md"],
+    [
+        "operations.md",
+        "security.md",
+        "audit.md",
+        "reasons.md",
+        "configuration.md",
+        "metrics.md",
+        "bundle.md",
+        "engines.md",
+        "training.md",
+    ],
 )
 def test_the_readme_leads_to_every_document(document: str) -> None:
     assert f"docs/{document}" in (DOCS.parent / "README.md").read_text(encoding="utf-8")

@@ -18,11 +18,13 @@ MAY_IMPORT = {
 # From the bottom up; a module imports only from lower layers, or from its own.
 LAYERS = (
     {"values", "errors", "formats", "config", "signature", "options", "durable", "temperature", "lazy_commands"},
-    {"mounts", "looks", "window", "notifications", "disk_space"},
-    {"grey", "pixel_data", "header", "dicom", "read", "preprocess", "phantom", "snapshot", "log"},
-    {"wire", "worker", "decoder", "seal", "external_data", "strict_json", "bundle", "schema", "index_file"},
+    {"line", "mounts", "beneath", "looks", "window", "notifications", "disk_space"},
+    {"limits", "elements", "file_meta", "inflate", "codestream", "jpeg2000", "grey", "pixel_data", "header", "dicom"},
+    {"png", "tiff", "tiff_directory", "lzw", "read", "preload", "preprocess", "phantom", "snapshot", "log"},
+    {"seal", "external_data", "strict_json", "bundle", "schema", "audit", "index_file"},
+    {"sandbox", "wire", "worker", "decoder", "decode_pool"},
     {"engines", "quality", "similarity", "case_index", "index_check", "known_answer"},
-    {"store", "upkeep", "mentions", "ledger_copy", "metrics", "pipeline", "http"},
+    {"store", "ledger_reader", "audit_log", "upkeep", "mentions", "ledger_copy", "metrics", "pipeline", "http"},
     {"folders"},
     {"inbox"},
     {"outputs", "state"},
@@ -31,7 +33,7 @@ LAYERS = (
     {"case_files", "requeue", "forget", "retention", "backup"},
     {"daemon"},
     {"demo"},
-    {"tables", "bundle_commands", "index_commands", "ledger_commands"},
+    {"tables", "bundle_commands", "index_commands", "ledger_commands", "audit_commands"},
     {"cli"},
 )
 HEAVY = {"torch", "timm", "kornia", "onnx", "onnxruntime", "sklearn", "matplotlib"}

@@ -1,6 +1,7 @@
 """Similar cases: as a brute-force search finds them, and never the query itself."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,10 +97,10 @@ class Searched:
         self.caught_up += 1
 
     def nearest(
-        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str]
+        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str], not_of: str | None = None
     ) -> list[tuple[float, EarlierCase]]:
         self.without = set(without)
-        return ranked(embedding, self.cases, without=without)[:k]
+        return ranked(embedding, self.cases, without=without, not_of=not_of)[:k]
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 8), st.integers(0, 2**32 - 1))
@@ -148,6 +149,32 @@ def test_a_scan_reads_the_ledger_page_by_page_and_finds_the_nearest() -> None:
     first = ranked(query, there, without=())[0][1].case_id
     assert scan.nearest(query, 4, without={first}) == ranked(query, there, without=())[1:5]
     assert ScannedCases(FakeLedger(), BUNDLE).nearest(query, 4, without=()) == []
+
+
+@given(
+    st.lists(st.sampled_from([None, "a" * 64, "b" * 64]), max_size=40),
+    st.sampled_from([None, "a" * 64, "c" * 64]),
+    st.integers(0, 40),
+    st.integers(1, 8),
+)
+def test_cases_of_the_querys_patient_are_left_out_where_that_is_wanted(
+    patients: list[str | None], not_of: str | None, references: int, k: int
+) -> None:
+    some = [
+        replace(case, patient_key=patient)
+        for case, patient in zip(numbered(len(patients), len(patients)), patients, strict=True)
+    ]
+    query = np.random.default_rng(7).normal(size=128).astype(np.float32)
+    earlier = ScannedCases(FakeLedger(some), BUNDLE)
+    allowed = [case for case in some if not_of is None or case.patient_key != not_of]
+    expected = [case.case_id for _, case in ranked(query, allowed, without=())]
+    assert [case.case_id for _, case in earlier.nearest(query, k, without=(), not_of=not_of)] == expected[:k]
+    both = SimilarCases("bundle", some[:references], earlier)
+    assert [near.case_id for near in both.nearest(query, k, without="", not_of=not_of)] == expected[:k]
+
+
+def test_a_patients_key_is_not_shown() -> None:
+    assert "aaaa" not in repr(replace(cases(1, 0)[0], patient_key="a" * 64))
 
 
 @pytest.mark.parametrize(("scores", "expected"), [([], None), ([None], None), ([0.2, 0.4], 0.3), ([None, 0.5], 0.5)])

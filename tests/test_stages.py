@@ -1,15 +1,17 @@
-"""Single stages, where the order of two radiographs decides and timing must not: Take and Write on their own."""
+"""Single stages, where the order of two radiographs decides and timing must not: Take, Decode, Write on their own."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 from reports import BUNDLE, gated, scored, sha, source
-from single_stages import pipeline_in, seen, taking, writing
+from single_stages import decoding, pipeline_in, seen, taking, writing
 
+from edge.errors import Truncated, Unreadable
 from edge.inbox import Inbox
 from edge.outputs.report_json import encode
 from edge.pipeline import Pipeline
@@ -92,7 +94,7 @@ def test_bytes_in_flight_wait_even_when_the_ledger_has_just_got_them(
     put_away: list[FinishedCase] = []
     in_flight = {digest}
     inbox = Inbox(tmp_path, lambda _: False)
-    take = taking(pipeline, ledger, state, inbox, put_away=put_away.append, in_flight=in_flight)
+    take = taking(ledger, state, inbox, put_away=put_away.append, in_flight=in_flight)
     assert take(copy) is None
     assert put_away == []
     assert not inbox.was_deferred(copy)  # it has not had its time to grow
@@ -117,21 +119,90 @@ def test_a_file_that_changed_since_it_was_seen_is_looked_at_again(
 ) -> None:
     """What was read may be half of before and half of after."""
     (tmp_path / "incoming").mkdir()
-    before = seen(tmp_path, "a.dcm")
+    before = seen(tmp_path / "incoming", "a.dcm")
     inbox = Recalled(tmp_path / "incoming")
     before.path.write_bytes(b"written anew")
-    assert taking(pipeline, ledger, state, inbox)(before) is None
+    assert taking(ledger, state, inbox)(before) is None
     assert inbox.recalled == [(before, 0)]
 
 
-def test_a_program_that_is_missing_is_no_missing_file(ledger: Ledger, state: StateFolder, tmp_path: Path) -> None:
-    class Gone:
-        bundle = None
+class Says:
+    """A decoder that answers with an error."""
 
-        def decode(self, frozen: object) -> None:
-            raise FileNotFoundError("the interpreter of the decode worker")
+    def __init__(self, fault: Exception) -> None:
+        self._fault = fault
 
-    (tmp_path / "incoming").mkdir()
-    pipeline: Any = Gone()
+    def decode(self, frozen: object) -> None:
+        raise self._fault
+
+
+def test_a_program_that_is_missing_is_no_missing_file(
+    ledger: Ledger, state: StateFolder, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pipeline = pipeline_in(tmp_path_factory.mktemp("bundle"), Says(FileNotFoundError("the interpreter")))
+    taken = taking(ledger, state, Inbox(tmp_path, lambda _: False))(seen(tmp_path, "a.dcm"))
+    assert taken is not None
     with pytest.raises(FileNotFoundError, match="interpreter"):
-        taking(pipeline, ledger, state, Recalled(tmp_path / "incoming"))(seen(tmp_path, "a.dcm"))
+        decoding(pipeline)(taken)
+
+
+@pytest.mark.parametrize("may_grow", [True, False])
+def test_what_may_be_unfinished_is_looked_at_again_and_leaves_flight(
+    ledger: Ledger, state: StateFolder, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, may_grow: bool
+) -> None:
+    pipeline = pipeline_in(tmp_path_factory.mktemp("bundle"), Says(Truncated("send it again")))
+    in_flight: set[str] = set()
+    recalled: list[Sighting] = []
+    sighting = seen(tmp_path, "a.dcm")
+    taken = taking(ledger, state, Inbox(tmp_path, lambda _: False), in_flight=in_flight)(sighting)
+    assert taken is not None
+    assert taken.may_grow
+    assert len(in_flight) == 1
+    decode = decoding(pipeline, look_again=recalled.append, in_flight=in_flight)
+    refused = decode(replace(taken, may_grow=may_grow))
+    assert recalled == ([sighting] if may_grow else [])
+    if may_grow:
+        assert refused is None
+        assert in_flight == set()
+    else:
+        assert refused is not None
+        assert refused.report is not None
+        assert refused.report.reason == "truncated"
+        assert len(in_flight) == 1
+
+
+@pytest.mark.parametrize("fault", [None, Unreadable("no"), Truncated("not yet"), OSError("the decoder is gone")])
+def test_the_bytes_are_given_back_whatever_comes_of_them(
+    ledger: Ledger, state: StateFolder, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, fault: Exception
+) -> None:
+    decoder = Says(fault) if fault else SimpleNamespace(decode=lambda frozen: None)
+    pipeline = pipeline_in(tmp_path_factory.mktemp("bundle"), decoder)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    taken = taking(ledger, state, Inbox(tmp_path, lambda _: False))(seen(tmp_path, "a.dcm"))
+    assert taken is not None
+    with contextlib.suppress(OSError):
+        decoding(pipeline)(taken)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_file_with_two_names_is_looked_at_again_soon_and_told_of_later(
+    ledger: Ledger, state: StateFolder, tmp_path: Path
+) -> None:
+    """To link a file into the folder and then remove its first name is a way to deliver it."""
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    sighting = seen(incoming, "a.dcm")
+    (tmp_path / "other name").hardlink_to(sighting.path)
+    inbox = Recalled(incoming)
+    take = taking(ledger, state, inbox)
+    assert take(sighting) is None
+    assert take.unopened == 0
+    ((_, soon_s),) = inbox.recalled
+    inbox.was_deferred = lambda sighting: True  # type: ignore[method-assign]
+    assert take(sighting) is None
+    assert take.unopened == 1
+    assert inbox.recalled[1][1] > 10 * soon_s
+    (tmp_path / "other name").unlink()
+    taken = take(sighting)
+    assert taken is not None
+    taken.close()

@@ -1,4 +1,4 @@
-"""`edge-cxr train` and `edge-cxr evaluate`. Thin: the work is in the modules beside it."""
+"""`edge-cxr train`, `evaluate` and `manifest`. Thin: the work is in the modules beside it."""
 
 import contextlib
 import json
@@ -13,6 +13,7 @@ from training import options
 from training.devices import Place
 from training.devices import place as this_place
 from training.evaluate import Scored, Scorer, known_sizes, score_rows, shortcut_figures, split_figures, write_scores
+from training.listing import create_site_key, list_folder, read_site_key, told, write_listing
 from training.manifest import of_split, read_manifest, require_split
 from training.model import require_pair, require_preprocessing
 from training.presets import LUNGS, PRESETS
@@ -29,6 +30,14 @@ EVALUATE_EPILOG = """Example:
     edge-cxr evaluate --manifest chest.csv --study work/study
 
     edge-cxr evaluate --manifest covid.csv --split test_internal --bundle research --shortcuts
+"""
+MANIFEST_EPILOG = """Example:
+
+    edge-cxr manifest archive --site-key /var/lib/edge-cxr/site.key --label-from-folder --out chest.csv
+
+    edge-cxr manifest archive --site-key site.key --new-site-key --out chest.csv
+
+The second makes a key where there is no box yet: put it into the box's empty state folder before its first start.
 """
 EPILOG = """Example:
 
@@ -163,6 +172,31 @@ def evaluate(
     click.echo(json.dumps(figures, indent=1))
 
 
+@click.command(epilog=MANIFEST_EPILOG)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--site-key", type=options.NEW_FILE, required=True, help="The box's key: site.key in its state folder.")
+@click.option("--new-site-key", is_flag=True, help="Make that key first; none may be there.")
+@click.option("--out", type=options.NEW_FILE, required=True, help="The manifest, a CSV; an older one is replaced.")
+@click.option("--label-from-folder", is_flag=True, help="Labels are the names of the folders right below FOLDER.")
+def manifest(folder: Path, site_key: Path, new_site_key: bool, out: Path, label_from_folder: bool) -> None:
+    """List the radiographs below FOLDER as a training manifest in which patients are known by keys, not by names.
+
+    Files are read as the box reads them; what it would refuse unread is counted and left out. File names stand in the
+    manifest as they are.
+    """
+    if new_site_key:
+        create_site_key(site_key)
+    listing = list_folder(folder, out, site_key=read_site_key(site_key), label_from_folder=label_from_folder)
+    write_listing(listing, out)
+    if listing.refused:
+        click.echo(f"left out: {told(listing.refused)}", err=True)
+    if listing.without_id:
+        click.echo(f"{listing.without_id} without PatientID: each counts as a patient of its own", err=True)
+    counts = {"radiographs": len(listing.rows), "patients": len({row.patient_id for row in listing.rows})}
+    click.echo(json.dumps({"manifest": str(out), **counts, "without_id": listing.without_id,
+                           "refused": dict(sorted(listing.refused.items()))}))  # fmt: skip
+
+
 def _operating_point(bundle: Path | None, precision: str) -> float:
     """The bundle's own; one half where none was set."""
     point = None if bundle is None else open_bundle(str(bundle)).manifest.operating_points[precision]
@@ -188,4 +222,4 @@ def _say(line: str, place: Place) -> None:
 
 
 if __name__ == "__main__":
-    click.Group(commands=[train, evaluate])()
+    click.Group(commands=[train, evaluate, manifest])()

@@ -27,6 +27,7 @@ from training.scorers import ask_engine
 LABELS = ("no_finding", "pneumonia")
 BOTH = ("fp32", "int8")
 POINTS = {"fp32": 0.0, "int8": 0.625}
+PATIENTS = {0: "a" * 64, 1: "A" * 64, 2: "a" * 63}  # of the first rows; the rest have names
 TEMPERATURES = {"fp32": 2.0, "int8": 3.0}
 
 
@@ -70,7 +71,10 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Radiographs:
     rows = read_manifest(
         write_training_set(tmp_path_factory.mktemp("phantoms"), {"train": 4, "val": 4}, longest_side=256)
     )
-    named = [replace(row, label=LABELS[row.label == "covid"]) for row in rows]
+    named = [
+        replace(row, label=LABELS[row.label == "covid"], patient_id=PATIENTS.get(place, row.patient_id))
+        for place, row in enumerate(rows)
+    ]
     return Radiographs(of_split(named, "train"), of_split(named, "val"), named)
 
 
@@ -115,6 +119,7 @@ def test_every_precision_retrieves_among_the_cases_as_fp32_answers(
         np.testing.assert_allclose(reference.scores, expected, atol=1e-6)
         np.testing.assert_allclose(reference.embeddings, embeddings, atol=1e-5)
         assert reference.labels == tuple(row.label for row in radiographs.reference)
+        assert reference.patients == ("a" * 64, "", "", "")  # keys alone: other identifiers stay in the manifest
 
 
 def test_a_temperature_scales_operating_point_and_golden_answers(scaled: Bundle) -> None:

@@ -1,0 +1,97 @@
+"""A line of stages, each with threads of its own, joined by bounded queues. Knows nothing of what flows through it.
+
+Owned by daemon.py.
+"""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+_POLL_S = 0.2
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stage(Generic[T]):
+    """step: what is done to each; None ends its way. drop: called with what will not be done any more."""
+
+    name: str
+    step: Callable[[T], T | None]
+    threads: int = 1
+    drop: Callable[[T], None] = lambda one: None
+
+
+class Line(Generic[T]):
+    """Stages in order. A step's exception goes to `on_fault`; once there `is_faulty`, all that comes is dropped."""
+
+    def __init__(
+        self,
+        stages: Sequence[Stage[T]],
+        *,
+        queue_size: int,
+        on_fault: Callable[[BaseException], None],
+        is_faulty: Callable[[], bool],
+    ) -> None:
+        self.stages, self._on_fault, self._is_faulty = stages, on_fault, is_faulty
+        self._queues: list[queue.Queue[T | None]] = [queue.Queue(queue_size) for _ in stages]
+        self._running = [stage.threads for stage in stages]
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._run, args=(place,), name=stage.name)
+            for place, stage in enumerate(stages)
+            for _ in range(stage.threads)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def depth(self, name: str) -> int:
+        """How many wait for a stage."""
+        return next(
+            waiting.qsize() for stage, waiting in zip(self.stages, self._queues, strict=True) if stage.name == name
+        )
+
+    def put(self, one: T, *, is_over: Callable[[], bool]) -> bool:
+        """Hand one to the first stage. False when it was over before there was a place; it was dropped."""
+        while not is_over():
+            with contextlib.suppress(queue.Full):
+                self._queues[0].put(one, timeout=_POLL_S)
+                return True
+        self.stages[0].drop(one)
+        return False
+
+    def finish(self) -> None:
+        """Nothing more comes: wait until all that was put in is done or dropped."""
+        self._end(0)
+        for thread in self._threads:
+            thread.join()
+
+    def _end(self, place: int) -> None:
+        for _ in range(self.stages[place].threads):
+            self._queues[place].put(None)
+
+    def _run(self, place: int) -> None:
+        stage, last = self.stages[place], place + 1 == len(self.stages)
+        while (one := self._queues[place].get()) is not None:
+            done = self._done(stage, one)
+            if done is not None and not last:
+                self._queues[place + 1].put(done)
+        with self._lock:
+            self._running[place] -= 1
+            is_last_thread = self._running[place] == 0
+        if is_last_thread and not last:
+            self._end(place + 1)
+
+    def _done(self, stage: Stage[T], one: T) -> T | None:
+        if self._is_faulty():
+            stage.drop(one)
+            return None
+        try:
+            return stage.step(one)
+        except BaseException as fault:
+            self._on_fault(fault)
+            return None

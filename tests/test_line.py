@@ -1,0 +1,103 @@
+"""Stages with threads of their own: all that is put in comes out once, or is dropped and said so."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from edge.line import Line, Stage
+
+PATIENCE_S = 20
+
+
+class Belt:
+    """A line of numbers, and what became of them."""
+
+    def __init__(self, *stages: Stage[int], queue_size: int = 2) -> None:
+        self.faults: list[BaseException] = []
+        self.line = Line(
+            stages, queue_size=queue_size, on_fault=self.faults.append, is_faulty=lambda: bool(self.faults)
+        )
+
+    def run(self, numbers: range, *, is_over: Callable[[], bool] = lambda: False) -> list[bool]:
+        self.line.start()
+        put = [self.line.put(number, is_over=is_over) for number in numbers]
+        self.line.finish()
+        return put
+
+
+def collected(into: list[int]) -> Callable[[int], int | None]:
+    def step(number: int) -> None:
+        into.append(number)
+
+    return step
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_everything_passes_every_stage_once(threads: int) -> None:
+    out: list[int] = []
+    belt = Belt(Stage("double", lambda number: 2 * number, threads=threads), Stage("out", collected(out)))
+    assert all(belt.run(range(200)))
+    assert sorted(out) == list(range(0, 400, 2))
+    assert threads > 1 or out == sorted(out)
+    assert belt.faults == []
+
+
+def test_none_ends_a_way() -> None:
+    out: list[int] = []
+    belt = Belt(Stage("odd", lambda number: number if number % 2 else None), Stage("out", collected(out)))
+    belt.run(range(10))
+    assert out == [1, 3, 5, 7, 9]
+
+
+def test_the_threads_of_a_stage_work_side_by_side() -> None:
+    """Each waits for the others: one thread alone would wait for ever."""
+    meeting = threading.Barrier(3, timeout=PATIENCE_S)
+    out: list[int] = []
+
+    def meet(number: int) -> int:
+        meeting.wait()
+        return number
+
+    belt = Belt(Stage("meet", meet, threads=3), Stage("out", collected(out)))
+    belt.run(range(6))
+    assert belt.faults == []
+    assert sorted(out) == list(range(6))
+
+
+def test_after_a_fault_the_rest_is_dropped_and_nobody_waits_for_a_place() -> None:
+    dropped: list[int] = []
+    out: list[int] = []
+
+    def fail(number: int) -> int:
+        if number == 3:
+            raise OSError("disk")
+        return number
+
+    stages = (
+        Stage("first", lambda number: number, drop=dropped.append),
+        Stage("fail", fail, drop=dropped.append),
+        Stage("out", collected(out), drop=dropped.append),
+    )
+    belt = Belt(*stages, queue_size=1)
+    belt.run(range(50))
+    assert [str(fault) for fault in belt.faults] == ["disk"]
+    assert sorted([*dropped, *out, 3]) == list(range(50))
+    assert out == sorted(out)
+    assert set(out) <= {0, 1, 2}
+
+
+def test_who_puts_waits_for_a_place_until_it_is_over() -> None:
+    go_on = threading.Event()
+    dropped: list[int] = []
+    belt = Belt(Stage("stuck", lambda number: None if go_on.wait(PATIENCE_S) else 1, drop=dropped.append), queue_size=1)
+    belt.line.start()
+    started_s = time.monotonic()
+    is_over = lambda: time.monotonic() > started_s + 0.5  # noqa: E731
+    assert [belt.line.put(number, is_over=is_over) for number in range(3)] == [True, True, False]
+    assert dropped == [2]
+    assert belt.line.depth("stuck") == 1
+    go_on.set()
+    belt.line.finish()
+    assert belt.line.depth("stuck") == 0
