@@ -69,7 +69,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listed]:
     write(archive / "other/child.dcm", 4, patient="B", age="010Y")
     write(archive / "nobody.dcm", 5, patient="")
     write_png(render(6, "other", longest_side=128), archive / "other/four.png", bits=8)
-    write(archive / "copy,of one.dcm", 1, patient="", age="055Y")
+    write(archive / "the same,as one.dcm", 1, patient="", age="055Y")
     (archive / "notes.txt").write_text("no radiograph")
     (archive / ".hidden").write_text("passed over")
     (archive / "link.dcm").symlink_to("nobody.dcm")
@@ -109,7 +109,7 @@ def test_a_listing_is_a_training_manifest(listed: Listed) -> None:
     assert found == {
         "../archive/covid/day 1/one.dcm": ("covid", "AP"),
         "../archive/covid/two.dcm": ("covid", "PA"),
-        "../archive/copy,of one.dcm": ("", "AP"),
+        "../archive/the same,as one.dcm": ("", "AP"),
         "../archive/nobody.dcm": ("", "AP"),
         "../archive/other/four.png": ("other", ""),
         "../archive/other/three.dcm": ("other", "AP"),
@@ -124,7 +124,7 @@ def test_a_listing_is_a_training_manifest(listed: Listed) -> None:
 
 def test_whom_no_identifier_names_is_a_patient_alone_unless_the_pixels_tell(listed: Listed) -> None:
     patients = {Path(path).name: line["patient_id"] for path, line in listed.lines.items()}
-    assert patients["copy,of one.dcm"] == patients["one.dcm"]
+    assert patients["the same,as one.dcm"] == patients["one.dcm"]
     alone = [patients["nobody.dcm"], patients["four.png"]]
     assert all(patient.startswith("unknown-") for patient in alone)
     assert len({*patients.values()}) == 4
