@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edge.errors import Unreadable
 from edge.imaging import wire
 from edge.imaging.preprocess import Preprocessing
 from edge.imaging.worker import decode
@@ -42,7 +43,8 @@ SOURCE = {
     "instance_key": "ef" * 32,
     "patient_key": None,
 }
-GOOD = {"source": SOURCE, "crop": CROP, "digest": "01" * 32, "timings_s": {"decode": 0.25, "preprocess": 0.5}}
+NUMBER = "00" * 16
+GOOD = {"number": NUMBER, "source": SOURCE, "crop": CROP, "timings_s": {"decode": 0.25, "preprocess": 0.5}}
 
 
 def altered(name: str, value: object, *, of: str = "") -> bytes:
@@ -60,11 +62,11 @@ REPLIES = {
     b"nested": framed(b"[" * 60000),
     b"a list": framed(b"[]"),
     b"no keys": framed(b"{}"),
-    b"unknown reason": framed(b'{"reason": "bored", "detail": ""}'),
-    b"a gate's reason": framed(b'{"reason": "no_lungs", "detail": ""}'),
-    b"detail of many lines": framed(b'{"reason": "bomb", "detail": "one\\ntwo"}'),
-    b"endless detail": framed(json.dumps({"reason": "bomb", "detail": "x" * 501}).encode()),
-    b"detail that is none": framed(b'{"reason": "bomb", "detail": ["CANARY"]}'),
+    b"unknown reason": framed(b'{"number": "' + NUMBER.encode() + b'", "reason": "bored", "detail": ""}'),
+    b"a gate's reason": framed(b'{"number": "' + NUMBER.encode() + b'", "reason": "no_lungs", "detail": ""}'),
+    b"detail of many lines": framed(b'{"number": "' + NUMBER.encode() + b'", "reason": "bomb", "detail": "one\\ntwo"}'),
+    b"endless detail": framed(json.dumps({"number": NUMBER, "reason": "bomb", "detail": "x" * 501}).encode()),
+    b"detail that is none": framed(b'{"number": "' + NUMBER.encode() + b'", "reason": "bomb", "detail": ["CANARY"]}'),
     b"a name for a view": altered("view_position", "CANARY^PATIENT", of="source"),
     b"a name for a key": altered("patient_key", "CANARY^PATIENT", of="source"),
     b"a name for a digest": altered("pixels_sha256", "CANARY^PATIENT", of="source"),
@@ -74,7 +76,11 @@ REPLIES = {
     b"a word for a number": altered("left", "CANARY", of="crop"),
     b"no time": altered("decode", float("nan"), of="timings_s"),
     b"time runs back": altered("decode", -1.0, of="timings_s"),
-    b"a word for preprocessing": altered("digest", "CANARY"),
+    b"an endless time": altered("decode", 10**400, of="timings_s"),
+    b"another's answer": altered("number", "ff" * 16),
+    b"a crop beyond": altered("height", 31, of="crop"),
+    b"an empty crop": altered("model_width", 0, of="crop"),
+    b"a crop beyond the input": altered("model_top", 64, of="crop"),
 }
 
 
@@ -83,7 +89,7 @@ def main() -> None:
     configuration = json.loads(sys.stdin.readline())
     parameters = Preprocessing(**configuration["preprocessing"])
     shared = wire.SharedPixels(int(sys.argv[3]), parameters.side)
-    wire.send_ready(link, [])
+    wire.send_ready(link, [], parameters.digest)
     while (request := wire.receive_request(link)) is not None:
         order = os.pread(request.descriptor, 40, 0)
         with Path(sys.argv[1]).open("ab") as log:
@@ -94,20 +100,24 @@ def main() -> None:
             sys.exit(0)
         elif order == b"stall":
             time.sleep(600)
-        elif order == b"burn":
-            while True:
-                pass
+        elif order == b"drip":
+            for byte in framed(b" " * 60000):
+                link.sendall(bytes([byte]))
+                time.sleep(0.2)
+        elif order == b"ahead":
+            wire.send_refusal(link, request.number, Unreadable("now"))
+            wire.send_refusal(link, request.number, Unreadable("ahead"))
         elif order == b"half":
             link.sendall(framed(json.dumps(GOOD).encode())[:-3])
             os.kill(os.getpid(), signal.SIGKILL)
         elif order in REPLIES:
-            link.sendall(REPLIES[order])
+            link.sendall(REPLIES[order].replace(NUMBER.encode(), request.number.encode()))
             time.sleep(600)
         else:
             if order.startswith(b"II*\0shout"):
                 print("CANARY^PATIENT", file=sys.stderr, flush=True)
             decoded = decode(request, parameters, b"")
-            wire.send_decoded(link, decoded, shared)
+            wire.send_decoded(link, request.number, decoded, shared)
         os.close(request.descriptor)
 
 

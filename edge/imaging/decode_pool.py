@@ -7,6 +7,7 @@ from typing import Protocol, Self
 
 from edge.bundle import Bundle
 from edge.config import Config
+from edge.errors import StateError
 from edge.imaging.decoder import Decoder
 from edge.snapshot import Snapshot
 from edge.values import Decoded
@@ -59,9 +60,15 @@ class DecodePool:
             self.missing = decoder.missing
 
     def decode(self, frozen: Snapshot) -> Decoded:
-        """As Decoder.decode; from several threads."""
+        """As Decoder.decode; from several threads. Raises StateError when a worker is less confined than the first."""
         with self._place() as give_up_place, self._borrowed() as decoder:
-            return decoder.decode(frozen, on_slow=give_up_place)
+            decoded = decoder.decode(frozen, on_slow=give_up_place)
+            if not set(decoder.missing) <= set(self.missing):
+                lost = ", ".join(decoder.missing)
+                raise StateError(
+                    f"a decode worker is less confined than the first one was ({lost} missing); start again"
+                )
+            return decoded
 
     def close(self) -> None:
         """No call may be under way."""

@@ -1,32 +1,19 @@
-"""The box's side of one decode worker: starts it, hands it descriptors, and replaces it when a file undoes it."""
+"""The box's side of one decode worker: hands it files one at a time, and replaces it when a file undoes it."""
 
-import json
-import os
-import resource
-import select
-import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Self
 
 from edge.errors import Bomb, DecoderDied, StateError
-from edge.imaging import wire
+from edge.imaging import worker_process
 from edge.imaging.preprocess import Preprocessing
+from edge.imaging.worker_process import WorkerProcess
 from edge.snapshot import Snapshot
 from edge.values import Decoded
 
 TRIES = 2
-CPU_LIMIT_S = 10
 SLOW_S = 2.0  # a file that takes longer is no longer waited for by others
 WORKER = (sys.executable, "-P", "-m", "edge.imaging.worker")  # -P: nothing is imported from the current folder
-_START_LIMIT_S = 60.0
-_END_LIMIT_S = 1.0
-# Before it is confined a worker has one thread: another would stay outside.
-_ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "OPJ_NUM_THREADS"), "1")
 
 
 class Decoder:
@@ -34,8 +21,8 @@ class Decoder:
 
     A file that kills the worker, or stalls it for `limit_s`, is tried twice and then raises DecoderDied; one that takes
     more than CPU_LIMIT_S of a processor raises Bomb at once. sandbox: "auto" takes the layers that the kernel has,
-    "required" refuses to start where one is missing, "off" confines nothing (to compare with). command: what starts a
-    worker; the numbers of its socket and of its shared memory follow.
+    "required" refuses to start where one is missing, "off" confines nothing (to compare with). command: see
+    WorkerProcess.
     """
 
     def __init__(
@@ -47,13 +34,9 @@ class Decoder:
         sandbox: str = "auto",
         command: Sequence[str] = WORKER,
     ) -> None:
-        self._command, self._sandbox, self._limit_s = command, sandbox, limit_s
-        told = {"preprocessing": asdict(preprocessing), "site_key": site_key.hex(), "confined": sandbox != "off"}
-        self._configuration = json.dumps(told).encode() + b"\n"
-        self._side = preprocessing.side
-        self._worker: subprocess.Popen[bytes] | None = None
-        self._link: socket.socket | None = None
-        self._shared: wire.SharedPixels | None = None
+        self._preprocessing, self._site_key, self._command = preprocessing, site_key, command
+        self._limit_s, self._sandbox = limit_s, sandbox
+        self._worker: WorkerProcess | None = None
         self.missing: tuple[str, ...] = ()  # layers of the worker's sandbox that this kernel lacks
         self.ended = 0  # workers that a file undid
 
@@ -73,102 +56,47 @@ class Decoder:
 
         Raises StateError when it does not start, or a required layer of its sandbox is missing.
         """
-        self._connected()
+        self._fit_worker()
 
     def decode(self, frozen: Snapshot, *, on_slow: Callable[[], None] = lambda: None) -> Decoded:
         """on_slow: called once when this takes longer than SLOW_S.
 
-        Raises the RadiographError that the file earned. Other errors mean that no worker can be started.
+        Raises the RadiographError that the file earned, and StateError when no worker can be started or limited.
         """
         for _ in range(TRIES):
-            link = self._connected()
+            worker = self._fit_worker()
             try:
-                return self._answer(link, frozen, on_slow)
-            except (EOFError, OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
+                return worker.ask(frozen, limit_s=self._limit_s, slow_s=SLOW_S, on_slow=on_slow)
+            except (EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
                 # Dead, stalled (TimeoutError is an OSError) or talking nonsense: none can be trusted with a next file.
-                used_up = isinstance(fault, EOFError) and self._has_used_up()
+                used_up = isinstance(fault, EOFError) and worker.was_ended_for_time()
                 self.close()
                 self.ended += 1
             if used_up:
-                raise Bomb(f"decoding takes more than {CPU_LIMIT_S} s of a processor; look at it on another machine")
+                limit_s = worker_process.CPU_LIMIT_S
+                raise Bomb(f"decoding takes more than {limit_s} s of a processor; look at it on another machine")
         raise DecoderDied(f"decoding killed or stalled the decoder {TRIES} times; look at the file on another machine")
 
     def close(self) -> None:
-        if self._link is not None:
-            self._link.close()
-            self._link = None
         if self._worker is not None:
-            self._worker.kill()
-            self._worker.wait()
+            self._worker.close()
             self._worker = None
-        if self._shared is not None:
-            self._shared.close()
-            self._shared = None
 
-    def _answer(self, link: socket.socket, frozen: Snapshot, on_slow: Callable[[], None]) -> Decoded:
-        assert self._shared is not None
-        self._limit_cpu()
-        started_s = time.monotonic()
-        wire.send_request(link, frozen)
-        if not select.select([link], [], [], min(SLOW_S, self._limit_s))[0]:
-            on_slow()
-        link.settimeout(max(self._limit_s - (time.monotonic() - started_s), 0.001))
-        return wire.receive_reply(link, frozen, self._shared)
-
-    def _limit_cpu(self) -> None:
-        """The kernel ends the worker when it has used so much more than by now."""
-        assert self._worker is not None
-        most_s = int(_cpu_s(self._worker.pid)) + 1 + CPU_LIMIT_S
-        resource.prlimit(self._worker.pid, resource.RLIMIT_CPU, (most_s, resource.RLIM_INFINITY))
-
-    def _has_used_up(self) -> bool:
-        """Whether the worker was ended for its use of the processor."""
-        assert self._worker is not None
-        try:
-            return self._worker.wait(_END_LIMIT_S) == -signal.SIGXCPU
-        except subprocess.TimeoutExpired:
-            return False
-
-    def _connected(self) -> socket.socket:
-        if self._link is None:
-            self._link = self._start()
-        return self._link
-
-    def _start(self) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        self._shared = wire.SharedPixels.make(self._side)
-        inherited = (theirs.fileno(), self._shared.descriptor)
-        with theirs:
-            # Its complaints may quote headers: no output. A session of its own: Ctrl-C is for the box to handle.
-            self._worker = subprocess.Popen(
-                [*self._command, *map(str, inherited)],
-                pass_fds=inherited,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                env={**os.environ, **_ONE_THREAD},
-            )
-        assert self._worker.stdin is not None
-        ours.settimeout(_START_LIMIT_S)
-        try:
-            with self._worker.stdin as configuration:
-                configuration.write(self._configuration)
-            self.missing = tuple(wire.receive_ready(ours))
-        except (EOFError, OSError, ValueError, KeyError, TypeError):
-            ours.close()
+    def _fit_worker(self) -> WorkerProcess:
+        if self._worker is not None and not self._worker.is_fit():
             self.close()
-            raise StateError("the decode worker does not start; run: edge-cxr doctor") from None
+        if self._worker is None:
+            self._worker = self._started()
+        return self._worker
+
+    def _started(self) -> WorkerProcess:
+        confined = self._sandbox != "off"
+        worker = WorkerProcess(self._command, self._preprocessing, site_key=self._site_key, confined=confined)
+        self.missing = worker.missing
         if self.missing and self._sandbox == "required":
-            ours.close()
-            self.close()
+            worker.close()
             raise StateError(
                 f"this kernel cannot confine a decode worker ({', '.join(self.missing)} missing), and sandbox is "
                 '"required"; run a kernel with Landlock and seccomp'
             )
-        return ours
-
-
-def _cpu_s(pid: int) -> float:
-    """Processor seconds that another process has used (clock_getcpuclockid(3))."""
-    return time.clock_gettime((~pid << 3) | 2)
+        return worker

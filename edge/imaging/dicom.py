@@ -26,7 +26,7 @@ from pydicom.uid import (
 
 from edge.errors import Truncated, Unreadable
 from edge.imaging import header
-from edge.imaging.elements import check_elements
+from edge.imaging.elements import NO_TAG, check_elements
 from edge.imaging.file_meta import check_preamble, locate
 from edge.imaging.grey import pixels_digest, stored_range, to_levels
 from edge.imaging.inflate import inflate
@@ -101,7 +101,9 @@ def _parse(content: bytes) -> Dataset:
     opened = io.BytesIO(body)
     opened.seek(found.start)
     config.settings.reading_validation_mode = config.IGNORE
-    dataset = read_dataset(opened, found.implicit_vr, found.little_endian, specific_tags=_TAGS)
+    dataset = read_dataset(
+        opened, found.implicit_vr, found.little_endian, stop_when=lambda tag, *_: tag == NO_TAG, specific_tags=_TAGS
+    )
     if "SOPClassUID" not in dataset and "Rows" not in dataset:
         raise Unreadable("the DICOM header holds neither SOP class nor image; send it again")
     dataset.file_meta = FileMetaDataset()

@@ -15,6 +15,7 @@ from edge.errors import Bomb, Truncated
 from edge.imaging.limits import MAX_DEPTH, MAX_ELEMENTS
 
 UNDEFINED = 0xFFFFFFFF
+NO_TAG = 0  # a group of commands, which no file holds (PS3.5 7.1)
 _ITEM, _ITEM_ENDS, _SEQUENCE_ENDS = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_DATA = 0x7FE00010
 VRS = frozenset(vr.value.encode() for vr in VR)
@@ -119,10 +120,12 @@ class _Walk:
         self._open.append(_Open(False, None if length == UNDEFINED else self._at + length, implicit))
 
     def _pass_element(self, data_set: _Open) -> bool:
-        """False when its header is cut."""
+        """False when its header is cut, or nothing but padding follows."""
         header = element_header(self._content, self._at, data_set.implicit_vr, self._little_endian)
         if header is None:
             return False
+        if header.tag == NO_TAG and not self._region.is_sequence:
+            return self._end_at_zeros()
         self._count_one()
         self._at = header.value_at
         if header.tag == _ITEM_ENDS:
@@ -136,6 +139,12 @@ class _Walk:
             self._at = self._after_fragments(self._at, self._region.end)
         self._pixels_seen = self._pixels_seen or header.tag == _PIXEL_DATA
         return True
+
+    def _end_at_zeros(self) -> bool:
+        """Behind the pixels they are padding. Before, a writer who took the whole room at first may not be done."""
+        if not self._pixels_seen:
+            raise Truncated("zeros stand in the DICOM file where an element should; send it again")
+        return False
 
     def _pass_value(self, header: Header, data_set: _Open) -> None:
         self._at += header.length

@@ -4,14 +4,16 @@ A worker may be in the hands of the file that it decodes. So the box believes no
 checked field by field, and what a file is called (its digest, its format) the box knows by itself.
 """
 
+import fcntl
 import json
-import math
 import mmap
 import os
 import re
+import secrets
 import socket
 import struct
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -22,11 +24,13 @@ from edge.errors import RadiographError, radiograph_error
 from edge.snapshot import Snapshot
 from edge.values import Crop, Decoded, ModelInput, Reason, Source
 
-_REQUEST = struct.Struct(">32sQ")  # the file's digest and size; its descriptor comes beside it
+_REQUEST = struct.Struct(">32sQ16s")  # the file's digest, its size, a number; its descriptor comes beside it
 _LENGTH = struct.Struct(">I")
 _HEADER_LIMIT_BYTES = 64 * 1024
 _MOST_SIDE = 8192
 _MOST_DETAIL = 500
+_MOST_TIME_S = 3600.0
+_AT_LEAST_S = 0.001  # a socket that is to wait for 0 s is one that never waits
 _VIEWS = (None, "AP", "PA", "LATERAL")
 _DIGEST = re.compile("[0-9a-f]{64}")
 _KNOWN_BY_THE_BOX = ("sha256", "format")
@@ -39,6 +43,7 @@ class Request:
     descriptor: int
     sha256: str
     size_bytes: int
+    number: str  # drawn by the box; the answer names it, so that none can be given ahead
 
 
 class SharedPixels:
@@ -57,8 +62,10 @@ class SharedPixels:
         """A new one. Raises ValueError when nothing is that large."""
         if not 0 < side <= _MOST_SIDE:
             raise ValueError(f"a ModelInput of {side} x {side} pixels")
-        descriptor = os.memfd_create("model-input", os.MFD_CLOEXEC)
+        descriptor = os.memfd_create("model-input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(descriptor, side * side * np.dtype(np.float32).itemsize)
+        # Or a worker could take the memory away while the box reads it.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
         return cls(descriptor, side)
 
     def close(self) -> None:
@@ -67,9 +74,12 @@ class SharedPixels:
         os.close(self.descriptor)
 
 
-def send_request(link: socket.socket, frozen: Snapshot) -> None:
-    message = _REQUEST.pack(bytes.fromhex(frozen.sha256), frozen.size_bytes)
+def send_request(link: socket.socket, frozen: Snapshot) -> str:
+    """Returns the request's number."""
+    number = secrets.token_bytes(16)
+    message = _REQUEST.pack(bytes.fromhex(frozen.sha256), frozen.size_bytes, number)
     socket.send_fds(link, [message], [frozen.descriptor])
+    return number.hex()
 
 
 def receive_request(link: socket.socket) -> Request | None:
@@ -77,48 +87,60 @@ def receive_request(link: socket.socket) -> Request | None:
     message, descriptors, _, _ = socket.recv_fds(link, _REQUEST.size, 1)
     if len(message) != _REQUEST.size or not descriptors:
         return None
-    digest, size_bytes = _REQUEST.unpack(message)
-    return Request(descriptors[0], digest.hex(), size_bytes)
+    digest, size_bytes, number = _REQUEST.unpack(message)
+    return Request(descriptors[0], digest.hex(), size_bytes, number.hex())
 
 
-def send_ready(link: socket.socket, missing: list[str]) -> None:
+def send_ready(link: socket.socket, missing: Sequence[str], preprocessing_digest: str) -> None:
     """Once everything is imported and the worker is confined. missing: the layers of its sandbox that are not there."""
-    _send(link, {"missing": missing})
+    _send(link, {"missing": list(missing), "preprocessing_digest": preprocessing_digest})
 
 
-def receive_ready(link: socket.socket) -> list[str]:
-    """Raises EOFError when the worker died instead."""
-    return [str(layer) for layer in _receive_header(link)["missing"]]
+def receive_ready(link: socket.socket, *, until_s: float) -> tuple[tuple[str, ...], str]:
+    """The missing layers and the digest of the worker's preprocessing, before it has seen a file.
+
+    until_s: by the monotonic clock. Raises EOFError when the worker died instead.
+    """
+    header = _receive_header(link, until_s)
+    return tuple(str(layer) for layer in header["missing"]), str(header["preprocessing_digest"])
 
 
-def send_decoded(link: socket.socket, decoded: Decoded, shared: SharedPixels) -> None:
+def send_decoded(link: socket.socket, number: str, decoded: Decoded, shared: SharedPixels) -> None:
     shared.pixels[...] = decoded.model_input.pixels
     source = {name: value for name, value in asdict(decoded.source).items() if name not in _KNOWN_BY_THE_BOX}
-    header = {
-        "source": source,
-        "crop": asdict(decoded.model_input.crop),
-        "digest": decoded.model_input.preprocessing_digest,
-        "timings_s": decoded.timings_s,
-    }
-    _send(link, header)
+    crop = asdict(decoded.model_input.crop)
+    _send(link, {"number": number, "source": source, "crop": crop, "timings_s": decoded.timings_s})
 
 
-def send_refusal(link: socket.socket, refusal: RadiographError) -> None:
-    _send(link, {"reason": refusal.reason, "detail": str(refusal)[:_MOST_DETAIL]})
+def send_refusal(link: socket.socket, number: str, refusal: RadiographError) -> None:
+    _send(link, {"number": number, "reason": refusal.reason, "detail": str(refusal)[:_MOST_DETAIL]})
 
 
-def receive_reply(link: socket.socket, frozen: Snapshot, shared: SharedPixels) -> Decoded:
-    """The answer to a request. Raises the RadiographError that the worker reported, EOFError when it died, TimeoutError
-    when it hangs; on nonsense ValueError, KeyError, TypeError or RecursionError.
+def receive_reply(
+    link: socket.socket,
+    number: str,
+    frozen: Snapshot,
+    shared: SharedPixels,
+    *,
+    preprocessing_digest: str,
+    until_s: float,
+) -> Decoded:
+    """The answer to a request.
+
+    until_s: by the monotonic clock. Raises the RadiographError that the worker reported, EOFError when it died,
+    TimeoutError when it hangs; on nonsense ValueError, KeyError, TypeError, AttributeError or RecursionError.
     """
-    header = _receive_header(link)
+    header = _receive_header(link, until_s)
+    if header["number"] != number:
+        raise ValueError("a worker answers what was not asked")
     if "reason" in header:
         raise radiograph_error(Reason(header["reason"]), _checked_detail(header["detail"]))
     if frozen.format is None:
         raise ValueError("a worker found pixels in what is neither DICOM nor a picture")
     source = Source(sha256=frozen.sha256, format=frozen.format, **_checked_source(header["source"]))
-    model_input = ModelInput(_checked_pixels(shared), _checked_crop(header["crop"]), _digest(header["digest"]))
-    return Decoded(source, model_input, _checked_timings(header["timings_s"]))
+    pixels = _checked_pixels(shared)
+    crop = _checked_crop(header["crop"], source, side=pixels.shape[-1])
+    return Decoded(source, ModelInput(pixels, crop, preprocessing_digest), _checked_timings(header["timings_s"]))
 
 
 def _checked_source(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,15 +158,25 @@ def _checked_source(told: Mapping[str, Any]) -> dict[str, Any]:
     return {name: check(told[name]) for name, check in checks.items()}
 
 
-def _checked_crop(told: Mapping[str, Any]) -> Crop:
-    return Crop(**{field.name: _count(told[field.name]) for field in fields(Crop)})
+def _checked_crop(told: Mapping[str, Any], source: Source, *, side: int) -> Crop:
+    """Inside the radiograph and inside the ModelInput of `side` pixels, and not empty."""
+    crop = Crop(**{field.name: _count(told[field.name]) for field in fields(Crop)})
+    spans = (
+        (crop.top, crop.height, source.rows),
+        (crop.left, crop.width, source.columns),
+        (crop.model_top, crop.model_height, side),
+        (crop.model_left, crop.model_width, side),
+    )
+    if not all(length > 0 and start + length <= whole for start, length, whole in spans):
+        raise ValueError("a worker's crop lies outside the picture")
+    return crop
 
 
 def _checked_timings(told: Mapping[str, Any]) -> dict[str, float]:
-    timings_s = {stage: float(told[stage]) for stage in ("decode", "preprocess")}
-    if not all(math.isfinite(spent_s) and spent_s >= 0 for spent_s in timings_s.values()):
+    timings_s = {stage: told[stage] for stage in ("decode", "preprocess")}
+    if not all(type(spent_s) in (int, float) and 0 <= spent_s <= _MOST_TIME_S for spent_s in timings_s.values()):
         raise ValueError("a worker told a time that cannot be")
-    return timings_s
+    return {stage: float(spent_s) for stage, spent_s in timings_s.items()}
 
 
 def _checked_pixels(shared: SharedPixels) -> NDArray[np.float32]:
@@ -194,22 +226,26 @@ def _send(link: socket.socket, header: Mapping[str, Any]) -> None:
     link.sendall(_LENGTH.pack(len(encoded)) + encoded)
 
 
-def _receive_header(link: socket.socket) -> dict[str, Any]:
-    (length,) = _LENGTH.unpack(_receive(link, _LENGTH.size))
+def _receive_header(link: socket.socket, until_s: float) -> dict[str, Any]:
+    (length,) = _LENGTH.unpack(_receive(link, _LENGTH.size, until_s))
     if length > _HEADER_LIMIT_BYTES:
         raise EOFError(f"a worker announced a header of {length} bytes")
-    header = json.loads(_receive(link, length))
+    header = json.loads(_receive(link, length, until_s))
     if not isinstance(header, dict):
         raise ValueError("a worker's header is no object")
     return header
 
 
-def _receive(link: socket.socket, size: int) -> bytearray:
+def _receive(link: socket.socket, size: int, until_s: float) -> bytearray:
+    """All of it by then, in however many pieces it comes."""
     received = bytearray(size)
     view = memoryview(received)
     while view:
+        link.settimeout(max(until_s - time.monotonic(), _AT_LEAST_S))
         count = link.recv_into(view)
         if count == 0:
             raise EOFError("the worker closed the link")
         view = view[count:]
+        if view and time.monotonic() > until_s:
+            raise TimeoutError("the worker takes too long")
     return received

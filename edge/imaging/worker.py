@@ -32,7 +32,7 @@ def main() -> None:
     parameters = Preprocessing(**configuration["preprocessing"])
     shared = wire.SharedPixels(int(sys.argv[-1]), parameters.side)
     site_key = bytes.fromhex(configuration["site_key"])
-    wire.send_ready(link, prepare(parameters, confined=configuration["confined"]))
+    wire.send_ready(link, prepare(parameters, confined=configuration["confined"]), parameters.digest)
     serve(link, shared, parameters, site_key)
 
 
@@ -47,9 +47,9 @@ def prepare(parameters: Preprocessing, *, confined: bool) -> list[str]:
 def serve(link: socket.socket, shared: wire.SharedPixels, parameters: Preprocessing, site_key: bytes) -> None:
     while (request := wire.receive_request(link)) is not None:
         try:
-            wire.send_decoded(link, decode(request, parameters, site_key), shared)
+            wire.send_decoded(link, request.number, decode(request, parameters, site_key), shared)
         except RadiographError as refusal:
-            wire.send_refusal(link, refusal)
+            wire.send_refusal(link, request.number, refusal)
         finally:
             os.close(request.descriptor)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset, Sequence, config, uid
 from pydicom.filereader import read_dataset
-from radiograph_files import chest, code, dicom_file, encapsulated_file, phantom_pixels
+from radiograph_files import chest, chest_file, code, dicom_file, encapsulated_file, phantom_pixels
 
 from edge.errors import Bomb, RadiographError, Truncated
 from edge.imaging.elements import check_elements
@@ -145,6 +145,21 @@ def test_implicit_vr_in_a_sequence_stays_implicit() -> None:
     )
     with pytest.raises(Bomb):
         check(content, implicit, max_depth=5)
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
+@pytest.mark.parametrize("written", [200, 400])
+def test_a_file_that_has_its_whole_length_before_its_bytes_is_not_yet_complete(syntax: uid.UID, written: int) -> None:
+    """Some writers take the room first. However large it is, it is no bomb: more may come."""
+    whole = dicom_file(chest(phantom_pixels(longest_side=1000)), syntax)
+    with pytest.raises(Truncated, match="zeros stand"):
+        read(whole[:written] + bytes(len(whole) - written))
+
+
+@pytest.mark.parametrize("kind", ["native", "compressed"])
+def test_zeros_behind_the_pixels_are_padding_however_many(kind: str) -> None:
+    whole = dicom_file(chest(CHEST)) if kind == "native" else chest_file(CHEST, uid.RLELossless)
+    assert read(whole + bytes(10 * MAX_ELEMENTS)).source.pixels_sha256 == read(whole).source.pixels_sha256
 
 
 def test_what_follows_the_pixels_may_be_padding() -> None:
