@@ -14,7 +14,7 @@ from pydicom import Dataset, Sequence, config, uid
 from pydicom.filereader import read_dataset
 from radiograph_files import chest, chest_file, code, dicom_file, encapsulated_file, phantom_pixels
 
-from edge.errors import Bomb, RadiographError, Truncated
+from edge.errors import Bomb, RadiographError, Truncated, Unreadable
 from edge.imaging.elements import check_elements
 from edge.imaging.limits import MAX_DEPTH, MAX_ELEMENTS
 from edge.imaging.read import read
@@ -152,7 +152,7 @@ def test_implicit_vr_in_a_sequence_stays_implicit() -> None:
 def test_a_file_that_has_its_whole_length_before_its_bytes_is_not_yet_complete(syntax: uid.UID, written: int) -> None:
     """Some writers take the room first. However large it is, it is no bomb: more may come."""
     whole = dicom_file(chest(phantom_pixels(longest_side=1000)), syntax)
-    with pytest.raises(Truncated, match="zeros stand"):
+    with pytest.raises(Truncated if written > 200 else Unreadable):  # within the file meta group it cannot be told
         read(whole[:written] + bytes(len(whole) - written))
 
 
