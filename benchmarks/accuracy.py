@@ -25,13 +25,13 @@ from edge.config import Config
 from edge.engines import Engine, Outputs, open_engine
 from edge.engines.opening import GpuPlace, find_gpu
 from edge.errors import UsageError
+from edge.operating_point import youden_point
 from edge.reading_room import kept_plans
 from edge.temperature import apply_temperature
 from edge.values import PRECISIONS, EngineIdentity
 from export.loose_graphs import FP32, with_fp32
 from export.parity import joined
 from training.progress import bar
-from training.statistics import youden_point
 
 REFERENCE = "fp32 by openvino"  # by it all is judged on every machine: a plan that is wrong cannot prove itself right
 

@@ -13,9 +13,10 @@ from scipy.stats import beta
 
 from edge.engines.base import OUTPUT_NAMES, Outputs
 from edge.errors import EdgeError, UsageError
+from edge.operating_point import operating_points, youden_point
+from edge.statistics import auc
 from export.parity import Parity, compare
 from training.neighbours import vote
-from training.statistics import auc, operating_points, youden_point
 
 CONFIDENCE = 0.95
 NEIGHBOURS = 4

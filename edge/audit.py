@@ -12,7 +12,7 @@ import pwd
 import re
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 import apsw
 
-from edge.errors import UsageError
+from edge.errors import StateError, UsageError
 from edge.schema import RARE
 
 ORIGIN = hashlib.sha256(b"edge-cxr/audit/1").digest()  # what the first entry is chained to
@@ -37,6 +37,7 @@ class Event(StrEnum):
     NOT_SCORED = "not_scored"
     LOOKED_UP = "looked_up"
     LABELLED = "labelled"
+    LINKED = "linked"
     REQUEUED = "requeued"
     FORGOTTEN = "forgotten"
     RETAINED = "retained"
@@ -44,6 +45,7 @@ class Event(StrEnum):
     RESTORED = "restored"
     CONFIGURED = "configured"
     BUNDLE_CHANGED = "bundle_changed"
+    CALIBRATED = "calibrated"
     STARTED = "started"
     STOPPED = "stopped"
 
@@ -104,22 +106,49 @@ def append(
 ) -> None:
     """Add an entry. The connection must be in a transaction that writes, or two entries could follow the same one.
 
-    detail: what JSON can hold; no case id, file name, path of an input or UID may be in it.
+    detail: what JSON can hold; no case id, file name, path of an input or UID may be in it. Raises StateError when the
+    log is not as the box left it, so that no entry can follow.
     """
+    append_each(connection, site_key, event, detail, [case_id])
+
+
+def append_each(
+    connection: apsw.Connection,
+    site_key: bytes,
+    event: Event,
+    detail: Mapping[str, object],
+    case_ids: Iterable[str | None],
+) -> None:
+    """As `append`, the same entry of each of these cases."""
     # A number is never given twice: where the end was cut off, the gap stays.
     given = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone()
-    last = head_of(connection)
-    number, at_s = max(last.number, given[0] if given else 0) + 1, time.time()
-    subject = None if case_id is None else reference(site_key, case_id)
-    text = json.dumps(detail, sort_keys=True, separators=(",", ":"))
-    hashed = seal(chain_key(site_key), last.hash, number, at_s, event.encode(), subject, text.encode())
-    connection.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)", (number, at_s, str(event), subject, text, hashed))
+    last, key, at_s = head_of(connection), chain_key(site_key), time.time()
+    text, rows = json.dumps(detail, sort_keys=True, separators=(",", ":")), []
+    try:
+        first, hashed = max(last.number, given[0] if given else 0) + 1, last.hash
+        for number, case_id in enumerate(case_ids, first):
+            subject = None if case_id is None else reference(site_key, case_id)
+            hashed = seal(key, hashed, number, at_s, event.encode(), subject, text.encode())
+            rows.append((number, at_s, str(event), subject, text, hashed))
+    except (TypeError, struct.error):  # by hand, anything can be written in the place of a number or a hash
+        raise changed_by_another() from None
+    connection.executemany("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)", rows)
 
 
 def details(connection: apsw.Connection, event: Event) -> list[dict[str, Any]]:
-    """Of every entry of an event that is rare, oldest first."""
+    """Of every entry of an event that is rare, oldest first. Raises StateError at one that is no JSON."""
     rows = connection.execute(f"SELECT detail FROM audit WHERE {RARE} AND event = ? ORDER BY number", (str(event),))
-    return [json.loads(str(row[0])) for row in rows.fetchall()]
+    try:
+        return [json.loads(str(row[0])) for row in rows.fetchall()]
+    except ValueError:
+        raise changed_by_another() from None
+
+
+def changed_by_another() -> StateError:
+    """An error for a log that another program has written in."""
+    return StateError(
+        "another program has changed the audit log, and nothing is added to it; run edge-cxr audit verify"
+    )
 
 
 def operator(login_uid: Path = _LOGIN_UID) -> str:

@@ -65,8 +65,11 @@ class _Chain:
         if len(self.faults) < _SHOWN_FAULTS:
             self.faults.append(text)
 
-    def follow(self, number: int, at_s: Any, event: Any, subject: Any, detail: Any, found: Any) -> None:
+    def follow(self, number: Any, at_s: Any, event: Any, subject: Any, detail: Any, found: Any) -> None:
         self.entries += 1
+        if not isinstance(number, int):
+            self.fault("an entry without a number was put in")
+            return
         if number < 1:
             self.fault(f"entry {number} was put in: the box numbers from 1")
             return
@@ -111,7 +114,9 @@ class AuditLog(LedgerReader):
                 chain.follow(*row)
                 if chain.head.number in wanted:
                     passed[chain.head.number] = chain.head.hash
-        if given > last:
+        if not isinstance(given, int) or not isinstance(last, int):
+            chain.fault("the box's own count of the numbers it has given is no number")
+        elif given > last:
             chain.missing(given)
         elif given < last:
             chain.fault(f"the box has given numbers up to {given}, and entry {last} is there")
@@ -187,9 +192,9 @@ class _Names:
 def _shown(names: _Names, number: int, at_s: float, event: str, subject: bytes | None, detail: str) -> Entry:
     try:
         at = datetime.datetime.fromtimestamp(at_s, datetime.UTC).isoformat(timespec="milliseconds")
-        return Entry(number, at, event, None if subject is None else names.of(subject), json.loads(detail))
-    except (TypeError, ValueError, OverflowError):
-        raise StateError(f"entry {number} of the audit log cannot be read; run edge-cxr audit verify") from None
+        return Entry(number, at, str(event), None if subject is None else names.of(subject), dict(json.loads(detail)))
+    except (OSError, TypeError, ValueError, OverflowError):  # OSError: of a time that the C library cannot tell
+        raise StateError(f"entry {number!r} of the audit log cannot be read; run edge-cxr audit verify") from None
 
 
 def _short(subject: bytes) -> int:

@@ -15,6 +15,7 @@ from edge.audit import Event, operator
 from edge.errors import UsageError
 from edge.ledger_copy import check_copy, copy_ledger, documents, note_restored, replacing
 from edge.outputs.durable import disk_error, make_folder, sync_folder, write_durably
+from edge.site_calibration import FOLDER as CALIBRATION
 from edge.state import LEDGER, RESULTS, SITE_KEY, SITE_KEY_BYTES, StateFolder, check_owner, lock_state, open_state
 from edge.upkeep import Upkeep
 
@@ -46,7 +47,7 @@ def backup(state: StateFolder, folder: Path) -> BackedUp:
     if folder.resolve().is_relative_to(state.root):
         raise UsageError(f"{folder} lies in the state folder {state.root}; name a folder on another disk")
     with _held(folder):
-        if _others(folder, {LEDGER, SITE_KEY}):
+        if _others(folder, {LEDGER, SITE_KEY, CALIBRATION}):
             raise UsageError(f"{folder} holds other files than a backup; name an empty folder")
         key = folder / SITE_KEY
         if key.exists() and key.read_bytes() != state.site_key:
@@ -55,6 +56,7 @@ def backup(state: StateFolder, folder: Path) -> BackedUp:
         with Upkeep(state.ledger, site_key=state.site_key) as ledger:  # before anything leaves the box, and part of it
             ledger.note(Event.BACKED_UP, {"by": operator(), "folder": str(folder.resolve())})
         write_durably(key, state.site_key)  # first: a ledger without it is worth nothing
+        _copy_calibrations(state.root, folder)
         reports = copy_ledger(state.ledger, folder / LEDGER)
         return BackedUp(str(folder), reports, (folder / LEDGER).stat().st_size)
 
@@ -98,6 +100,7 @@ def restore(folder: Path, root: Path) -> Restored:
     lock = lock_state(state)
     try:
         _take_key(key, state)
+        _copy_calibrations(folder, state.root)
         with replacing(state.ledger) as fresh:
             shutil.copyfile(folder / LEDGER, fresh)
             check_copy(fresh)
@@ -105,6 +108,15 @@ def restore(folder: Path, root: Path) -> Restored:
             return Restored(str(state.root), _write_results(fresh, state))
     finally:
         os.close(lock)
+
+
+def _copy_calibrations(source: Path, target: Path) -> None:
+    """What the site found on its own radiographs: without it a restored box would decide by the bundle's values."""
+    names = {path.name for path in (source / CALIBRATION).glob("*.json")}
+    for gone in {path.name for path in (target / CALIBRATION).glob("*.json")} - names:
+        (target / CALIBRATION / gone).unlink()
+    for name in sorted(names):
+        write_durably(target / CALIBRATION / name, (source / CALIBRATION / name).read_bytes())
 
 
 def _take_key(key: bytes, state: StateFolder) -> None:

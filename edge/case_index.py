@@ -16,7 +16,7 @@ from usearch.index import Index
 from edge import index_file
 from edge.errors import StateError
 from edge.index_file import IndexDamaged, Stamp
-from edge.similarity import Extent, NumberedCase, NumberedCases, Ranked, ranked
+from edge.similarity import ANY, Extent, NumberedCase, NumberedCases, Ranked, Wanted, ranked
 
 PAGE = 1024  # numbers taken in at once while a radiograph waits: 0.2 s
 _SLICE = 128  # cases added in one holding of the lock, for which a search may have to wait
@@ -73,26 +73,26 @@ class EarlierCases:
         return len(self._index)
 
     def nearest(
-        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str], not_of: str | None = None
+        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str], wanted: Wanted = ANY
     ) -> list[Ranked]:
-        """The k nearest cases, nearest first, by exact distance; none whose id is in `without`.
+        """The k nearest cases that are wanted, nearest first; none whose id is in `without`.
 
-        not_of: the key of a patient none of whose cases is wanted, however many there are.
+        However few are wanted: then as many candidates are looked at as it takes.
         """
-        # A patient's own cases are near each other: they take the place of the spare ones.
-        enough = k if not_of is None else _SPARE * k
-        wanted = _SPARE * k + 1
+        # What is not wanted lies near each other, as one patient's cases do: it takes the place of the spare ones.
+        enough = k if wanted == ANY else _SPARE * k
+        candidates = _SPARE * k + 1
         while True:
-            numbers = self._candidates(embedding, wanted)
+            numbers = self._candidates(embedding, candidates)
             rows = self._ledger.cases_numbered(numbers)
-            found = ranked(embedding, list(rows.values()), without=without, not_of=not_of)
-            if len(found) >= enough or len(numbers) < wanted:
+            found = ranked(embedding, list(rows.values()), without=without, wanted=wanted)
+            if len(found) >= enough or len(numbers) < candidates:
                 return found[:k]
-            if wanted >= _WIDEST:
+            if candidates >= _WIDEST:
                 self._worn = self._worn or 2 * len(rows) < len(numbers)
-                if not_of is None or len(found) >= k:
+                if wanted == ANY or len(found) >= k:
                     return found[:k]
-            wanted *= _SPARE
+            candidates *= _SPARE
 
     def catch_up(self) -> None:
         """Take in what is new in the ledger; call it before each search.

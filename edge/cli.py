@@ -3,10 +3,13 @@
 Results go to stdout (`--json` for machines), all else to stderr. Exit 0 done, 1 failed, 2 usage or configuration.
 """
 
+import datetime
 import errno
 import json
 import os
+import resource
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,16 +21,20 @@ from edge import ledger_commands, reading_room, tables
 from edge.audit_commands import audit
 from edge.bundle import PACKAGED_IDS
 from edge.bundle_commands import bundle
+from edge.calibration_commands import calibrate_site_command
 from edge.config import Origins, resolve, without_port_unless_asked
 from edge.daemon import Daemon
 from edge.demo import run_demo
 from edge.doctor import examine
-from edge.errors import EdgeError
+from edge.errors import EdgeError, UsageError
 from edge.index_commands import index
 from edge.lazy_commands import LazyGroup
 from edge.log import make_logger
+from edge.lookup import look_up
+from edge.lookup_sheet import sheet_drawer
 from edge.options import config as _config
 from edge.options import json_output as _json
+from edge.similarity import Wanted
 
 # Commands of the other packages, loaded only when called: the box has no torch.
 LAZY = {
@@ -67,6 +74,7 @@ def main() -> None:
     """Scores chest radiographs for COVID-19 beside the X-ray machine. Research use only; not a medical device."""
 
 
+_TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 _state = click.option("--state", help="State folder: ledger, results, quarantine  [./edge-cxr-state].")
 
 
@@ -100,6 +108,7 @@ def watch(incoming: Path, once: bool, as_json: bool, config: Path | None, **opti
     Example: edge-cxr watch /incoming --state /var/lib/edge-cxr --bundle research
     """
     os.umask(0o077)  # whatever is written is this user's alone
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold radiographs
     settings = without_port_unless_asked(_origins(config, **options), once=once)
     printer = tables.ReportPrinter(as_json=as_json, terminal=sys.stdout.isatty())
     logger = make_logger(terminal=sys.stderr.isatty())
@@ -130,14 +139,50 @@ def infer(files: tuple[Path, ...], as_json: bool, config: Path | None, **options
 @click.option("-k", "neighbours", type=int, help="How many cases  [4].")
 @click.option("--same-patient/--other-patients", default=None,
               help="Whether earlier images of the same patient are among them  [same-patient].")  # fmt: skip
+@click.option("--label", help="Only cases with this label, as covid or other.")
+@click.option("--view", type=click.Choice(["AP", "PA"]), help="Only earlier cases of this view.")
+@click.option("--since", type=_TIME, help="Only earlier cases judged from this time on, in UTC.")
+@click.option("--until", type=_TIME, help="Only earlier cases judged before this time, in UTC.")
+@click.option("--max-age-days", type=click.FloatRange(min=0, min_open=True), help="Only earlier cases judged since.")
+@click.option("--sheet", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw a contact sheet there.")
+@click.option("--reference-images", type=click.Path(path_type=Path), metavar="DIR",
+              help="Where the reference cases' files may lie, known by their bytes; with --sheet.")  # fmt: skip
 @_json
-def similar(query: str, as_json: bool, config: Path | None, **options: Any) -> None:
+def similar(
+    query: str,
+    label: str | None,
+    view: str | None,
+    since: datetime.datetime | None,
+    until: datetime.datetime | None,
+    max_age_days: float | None,
+    sheet: Path | None,
+    reference_images: Path | None,
+    as_json: bool,
+    config: Path | None,
+    **options: Any,
+) -> None:
     """Show the cases most similar to a radiograph: a file, or a case in the ledger.
 
-    Example: edge-cxr similar chest.dcm -k 4
+    Example: edge-cxr similar chest.dcm -k 4 --sheet similar.png
     """
-    found = reading_room.similar_cases(query, _origins(config, **options).config)
-    tables.print_neighbours(found, as_json=as_json)
+    settings = _origins(config, **options).config
+    draw = None if sheet is None else sheet_drawer(sheet, settings, reference_images=reference_images)
+    if reference_images is not None and sheet is None:
+        raise UsageError("--reference-images are for a contact sheet; add --sheet FILE.png")
+    wanted = Wanted(label, view, _since_s(since, max_age_days), None if until is None else _utc_s(until))
+    tables.print_lookup(look_up(query, settings, wanted, draw=draw), as_json=as_json)
+
+
+def _since_s(since: datetime.datetime | None, max_age_days: float | None) -> float | None:
+    if since is not None and max_age_days is not None:
+        raise UsageError("--since and --max-age-days say the same thing twice; give one")
+    if max_age_days is not None:
+        return time.time() - max_age_days * 86_400
+    return None if since is None else _utc_s(since)
+
+
+def _utc_s(given: datetime.datetime) -> float:
+    return given.replace(tzinfo=datetime.UTC).timestamp()
 
 
 @main.command()
@@ -188,9 +233,12 @@ def doctor(as_json: bool, incoming: Path | None, config: Path | None, **options:
 
 main.add_command(audit)
 main.add_command(bundle)
+main.add_command(calibrate_site_command)
 main.add_command(index)
 main.add_command(ledger_commands.requeue)
 main.add_command(ledger_commands.forget)
+main.add_command(ledger_commands.label)
+main.add_command(ledger_commands.link)
 main.add_command(ledger_commands.retain)
 main.add_command(ledger_commands.backup)
 main.add_command(ledger_commands.restore)

@@ -34,6 +34,7 @@ class Config:
     sandbox: str = "auto"
     decode_workers: int = 2
     decode_limit_s: float = 15.0
+    known_answer_s: float = 21600.0
     unfinished_after_s: float = 60.0
     watching: str = "auto"
     order: str = "oldest"
@@ -67,7 +68,15 @@ _CHOICES = {
     "order": ORDERS,
     "sandbox": SANDBOXES,
 }
-_POSITIVE = ("decode_workers", "decode_limit_s", "unfinished_after_s", "scan_s", "poll_s", "queue_size")
+_POSITIVE = (
+    "decode_workers",
+    "decode_limit_s",
+    "known_answer_s",
+    "unfinished_after_s",
+    "scan_s",
+    "poll_s",
+    "queue_size",
+)
 _RETENTION = (
     "keep_results_days",
     "keep_archive_days",

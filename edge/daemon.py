@@ -1,44 +1,50 @@
 """Wires the parts and runs them: the only owner of threads, signals and the stop event.
 
 main thread:  inbox -> Take -> [queue] -> threads: Decode -> [queue] -> thread: Score -> [queue] -> thread: Write
-A GPU without a plan: the CPU scores, and one more thread has the plan built and then changes engines.
-Once an hour another one removes what has been kept long enough.
-A radiograph's fault ends as its result; any other fault stops the daemon, and systemd starts it anew.
+A GPU without a plan: the CPU scores, and one more thread has the plan built and then changes engines. Another runs the
+known-answer test again and again, and one removes what has been kept long enough.
+A radiograph's fault ends as its result. After a wrong known answer nothing more is scored, and the daemon stays to say
+so; any other fault stops it, and systemd starts it anew.
 """
 
 import contextlib
 import logging
 import os
 import shutil
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from edge.beside import beside, serving, signals
 from edge.building import PlanBuild
 from edge.bundle import Bundle, open_bundle
 from edge.case_index import EarlierCases
 from edge.config import Config
+from edge.drift_watch import DriftWatch
 from edge.engine_room import EngineRoom, GpuRoute
-from edge.errors import StateError, Stopped
-from edge.http import Health, open_server
+from edge.engines import Engine
+from edge.errors import Stopped
+from edge.http import Health
 from edge.imaging.decode_pool import DecodePool
 from edge.intake import Intake, check_folders
+from edge.known_answer import KnownAnswerFailed
 from edge.ledger_reader import LedgerReader
 from edge.line import Line, Stage
-from edge.log import FIELDS
 from edge.metrics import Metrics
 from edge.pipeline import Pipeline
 from edge.retention import retain_regularly
 from edge.similarity import SimilarCases
+from edge.site_calibration import CalibrationStore, untried
 from edge.stages import Decode, PutAway, Score, Take, Taken, Write, log_report
+from edge.standing import Standing
 from edge.state import StateFolder, lock_state, open_state
 from edge.store import Ledger
+from edge.turns import Turns
 from edge.values import Report, Sighting
 
-_POLL_S = 0.2
 _TIDY_EACH_S = 3600.0
 _GPU = GpuRoute()
 
@@ -59,17 +65,17 @@ class Daemon:
     ) -> None:
         self._config, self._incoming, self._once = config, incoming, once
         self._logger, self._on_report, self._gpu, self._open_room = logger, on_report, gpu, open_room
-        self._stop = threading.Event()
-        self._scoring = threading.Lock()  # held while an engine answers: engines change between two radiographs
+        self._stop = threading.Event()  # the process is to end
+        self._over = threading.Event()  # nothing more is taken
+        self._scoring = Turns()  # taken while an engine answers: engines change between two radiographs
         self._fault: BaseException | None = None
-        self._not_ready: str | None = "starting: the known-answer test has not passed yet"
-        self._degraded: str | None = None
-        self._hindrances: Callable[[], dict[str, str | None]] = dict
+        self._standing = Standing(logger)
         self._metrics = Metrics()
 
     def stop(self) -> None:
         """Finish the radiograph in hand and leave the rest: it is still in the folder."""
-        self._not_ready = "stopping"
+        self._standing.not_ready = "stopping"
+        self._over.set()
         self._stop.set()
 
     def run(self) -> None:
@@ -81,13 +87,24 @@ class Daemon:
             opened.callback(os.close, lock_state(state))
             ledger = opened.enter_context(Ledger(state.ledger, site_key=state.site_key))
             intake = Intake(self._config, self._incoming, state, ledger, once=self._once, logger=self._logger)
-            self._hindrances = intake.hindrances
+            self._standing.hindrances = intake.hindrances
             self._metrics.pauses(intake.hindrances)
-            opened.enter_context(self._serving())
-            opened.enter_context(self._signals())
+            opened.enter_context(serving(self._config.listen, self._metrics.exposition, self._health))
+            opened.enter_context(signals(self.stop))
             room = self._open_room(
                 self._config, bundle, state, metrics=self._metrics, logger=self._logger, gpu=self._gpu
             )
+            try:
+                self._score(room, bundle, state, ledger, intake)
+            except KnownAnswerFailed as fault:
+                self._fail(fault)
+                self._standing.tell_withdrawn(fault, room.passed_s)
+                if not self._once:
+                    self._stop.wait()  # meanwhile /readyz and /metrics tell of it
+                raise
+
+    def _score(self, room: EngineRoom, bundle: Bundle, state: StateFolder, ledger: Ledger, intake: Intake) -> None:
+        with contextlib.ExitStack() as opened:
             decoders = opened.enter_context(room.decode_pool())
             self._start(decoders)
             earlier = (
@@ -96,67 +113,61 @@ class Daemon:
             similar = SimilarCases.of_bundle(bundle, earlier)
             self._metrics.index_vectors.set_function(lambda: len(similar))
             self._metrics.index_pending.set_function(lambda: float(similar.pending))
-            pipeline = Pipeline(bundle, room.first(decoders), decoders, similar, k=self._config.neighbours)
+            site = CalibrationStore(state.root, site_key=state.site_key).find(bundle)
+            k, same_patient = self._config.neighbours, self._config.same_patient
+            first = room.first(decoders)
+            pipeline = Pipeline(bundle, first, decoders, similar, k=k, same_patient=same_patient, site=site)
+            self._warn_untried(pipeline)
             opened.callback(lambda: pipeline.engine.close())  # noqa: PLW0108 - whichever engine is in use by then
             if room.plan_missing and not self._once:
                 opened.enter_context(self._building(room, pipeline))
+            opened.enter_context(
+                self._meanwhile("proof", partial(room.keep_proving, partial(self._lent, pipeline), decoders))
+            )
             if not self._once:
-                tidy = partial(
-                    retain_regularly,
-                    state,
-                    self._config,
-                    logger=self._logger,
-                    each_s=_TIDY_EACH_S,
-                    note=ledger.note_retained,
-                )
-                opened.enter_context(self._beside("tidy", tidy))
-            with self._audited(ledger, bundle, pipeline):
-                self._not_ready = None
-                self._work(pipeline, ledger, state, intake, threads=decoders.threads)
+                opened.enter_context(self._tidying(state, ledger))
+            with self._standing.audited(
+                ledger,
+                bundle,
+                self._config,
+                pipeline.engine,
+                ends_with="done" if self._once else "asked",
+                passed_s=lambda: room.passed_s,
+            ):
+                drift = opened.enter_context(DriftWatch(bundle, state, self._metrics, self._logger))
+                self._standing.not_ready = None
+                self._work(pipeline, ledger, state, intake, drift, threads=decoders.threads)
 
-    @contextlib.contextmanager
-    def _audited(self, ledger: Ledger, bundle: Bundle, pipeline: Pipeline) -> Iterator[None]:
-        """The audit log tells of start and stop, and the box's own log of its head: who cuts one has both to cut."""
-        ledger.note_start(asdict(self._config), bundle_name=bundle.manifest.name, engine=pipeline.engine.identity)
-        told = {"bundle": bundle.manifest.name, "id": bundle.id[:12], "audit_head": str(ledger.audit_head())}
-        self._logger.info("ready", extra={FIELDS: told})
-        reason = "done" if self._once else "asked"
-        try:
-            yield
-        except BaseException as fault:
-            reason = type(fault).__name__
-            raise
-        finally:
-            with contextlib.suppress(StateError):  # the ledger may be what failed
-                ledger.note_stop(reason)
-                self._logger.info("stopped", extra={FIELDS: {"audit_head": str(ledger.audit_head())}})
+    def _warn_untried(self, pipeline: Pipeline) -> None:
+        told = untried(pipeline.site, pipeline.engine.identity.precision)
+        if told is not None:
+            self._logger.warning(told)
+
+    def _health(self) -> Health:
+        return self._standing.health(alive=not self._stop.is_set())
 
     def _start(self, decoders: DecodePool) -> None:
         """Raises StateError when no worker starts, or none is confined as required."""
         decoders.start()
         self._metrics.confined(decoders.missing)
-        if decoders.missing:
-            self._degraded = f"the kernel cannot confine decode workers: {', '.join(decoders.missing)} missing"
-            self._logger.warning(f"{self._degraded}; run one with Landlock and seccomp")
+        self._standing.lacks(decoders.missing)
+
+    def _meanwhile(self, name: str, work: Callable[[threading.Event], None]) -> AbstractContextManager[None]:
+        return beside(name, work, self._fail)
 
     @contextlib.contextmanager
-    def _beside(self, name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
-        """Meanwhile a thread works, until its event is set. Its fault stops the daemon."""
-        over = threading.Event()
-
-        def guarded() -> None:
+    def _lent(self, pipeline: Pipeline) -> Iterator[Engine]:
+        """The engine in use, for one known answer. After a wrong one no radiograph has it any more."""
+        with self._scoring:
             try:
-                work(over)
-            except BaseException as fault:
+                yield pipeline.engine
+            except KnownAnswerFailed as fault:
                 self._fail(fault)
+                raise
 
-        thread = threading.Thread(target=guarded, name=name)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+    def _tidying(self, state: StateFolder, ledger: Ledger) -> AbstractContextManager[None]:
+        settings: dict[str, Any] = {"logger": self._logger, "each_s": _TIDY_EACH_S, "note": ledger.note_retained}
+        return self._meanwhile("tidy", partial(retain_regularly, state, self._config, **settings))
 
     @contextlib.contextmanager
     def _indexing(self, bundle: Bundle, state: StateFolder) -> Iterator[EarlierCases]:
@@ -165,14 +176,14 @@ class Daemon:
         with LedgerReader(state.ledger) as reader:
             size = bundle.reference().embeddings.shape[1]
             earlier = EarlierCases.open(state.index, reader, bundle.id, size=size, warn=warn)
-            with self._beside("index", lambda over: earlier.keep(over, warn=warn)):
+            with self._meanwhile("index", lambda over: earlier.keep(over, warn=warn)):
                 yield earlier
 
     @contextlib.contextmanager
     def _building(self, room: EngineRoom, pipeline: Pipeline) -> Iterator[None]:
         """Meanwhile a thread waits for the GPU's plan, and then changes engines."""
         build = room.plan_build()
-        with self._beside("build", lambda over: self._change_engine(room, build, pipeline)):
+        with self._meanwhile("build", lambda over: self._change_engine(room, build, pipeline)):
             try:
                 yield
             finally:
@@ -184,9 +195,20 @@ class Daemon:
             with self._scoring:
                 before, pipeline.engine = pipeline.engine, engine
             before.close()
-            room.took_over(engine)
+            if self._fault is None:
+                room.took_over(engine)
+            self._warn_untried(pipeline)
 
-    def _work(self, pipeline: Pipeline, ledger: Ledger, state: StateFolder, intake: Intake, *, threads: int) -> None:
+    def _work(
+        self,
+        pipeline: Pipeline,
+        ledger: Ledger,
+        state: StateFolder,
+        intake: Intake,
+        drift: DriftWatch,
+        *,
+        threads: int,
+    ) -> None:
         config = self._config
         unfinished_after_s = 0.0 if self._once else config.unfinished_after_s
         put_away = PutAway(self._incoming, state, config, self._logger, once=self._once)
@@ -200,14 +222,18 @@ class Daemon:
             in_flight=in_flight,
             unfinished_after_s=unfinished_after_s,
             stays=config.after == "keep",
+            is_over=self._over.is_set,
         )
         look_again = partial(intake.inbox.look_again, after_s=unfinished_after_s)
         line = Line(
             [
                 Stage(
-                    "decode", self._unless_stopped(Decode(pipeline, look_again, in_flight=in_flight)), threads=threads
+                    "decode",
+                    self._unless_stopped(Decode(pipeline, look_again, in_flight=in_flight)),
+                    threads=threads,
+                    drop=lambda taken: taken.close(),
                 ),
-                Stage("score", self._unless_stopped(self._scored(Score(pipeline, ledger)))),
+                Stage("score", self._unless_stopped(drift.around(self._scored(Score(pipeline, ledger))))),
                 Stage(
                     "write",
                     Write(pipeline, ledger, state, put_away, self._metrics, self._finished, in_flight=in_flight),
@@ -219,12 +245,13 @@ class Daemon:
         )
         for stage in line.stages:
             self._metrics.queue_depth.labels(stage.name).set_function(partial(line.depth, stage.name))
+        self._metrics.unopenable_files.set_function(lambda: intake.inbox.unopenable)
         self._metrics.disk_free.set_function(lambda: shutil.disk_usage(state.root).free)
         line.start()
         try:
-            for sighting in intake.sightings(self._stop):
+            for sighting in intake.sightings(self._over):
                 taken = take(sighting)
-                if taken is not None and not line.put(taken, is_over=self._stop.is_set):
+                if taken is not None and not line.put(taken, is_over=self._over.is_set):
                     break
         except BaseException as fault:
             self._fail(fault)
@@ -250,49 +277,20 @@ class Daemon:
     def _scored(self, score: Score) -> Callable[[Taken], Taken | None]:
         def step(taken: Taken) -> Taken | None:
             with self._scoring:
-                return score(taken)
+                return None if self._fault is not None else score(taken)
 
         return step
 
     def _fail(self, fault: BaseException) -> None:
+        """After a wrong known answer nothing more is scored or written, and what is under way stays in the folder."""
         if self._fault is None:
             self._fault = fault
-        self.stop()
+        if isinstance(self._fault, KnownAnswerFailed):
+            self._standing.not_ready = f"out of service: {self._fault}"
+            self._over.set()
+        else:
+            self.stop()
 
     def _finished(self, sighting: Sighting, report: Report) -> None:
         log_report(self._logger, report)
         self._on_report(sighting, report)
-
-    @contextlib.contextmanager
-    def _serving(self) -> Iterator[None]:
-        if not self._config.listen:
-            yield
-            return
-        server = open_server(self._config.listen, self._metrics.exposition, self._health)
-        thread = threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": _POLL_S}, name="http", daemon=True
-        )
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-    def _health(self) -> Health:
-        hindrance = next(filter(None, self._hindrances().values()), None)
-        return Health(alive=not self._stop.is_set(), ready_reason=self._not_ready or hindrance, degraded=self._degraded)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop; only the main thread may say so (tests run the daemon elsewhere)."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, lambda *_: self.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

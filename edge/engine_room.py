@@ -1,9 +1,11 @@
-"""Which engine scores in the daemon: opened, proved by the golden cases, and later replaced by the GPU's.
+"""Which engine scores in the daemon: opened, proved by the golden cases again and again, and replaced by the GPU's.
 
 While a GPU has no plan the CPU scores; the plan is built by a child process (building.py). Owns no thread.
 """
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +18,7 @@ from edge.engines.opening import GpuPlace, find_gpu, open_openvino, open_tensorr
 from edge.engines.plans import PlanStore
 from edge.errors import BackendUnavailable, EngineError, PlanMissing, Stopped
 from edge.imaging.decode_pool import DecodePool, Decodes, open_decoder
-from edge.known_answer import known_answers
+from edge.known_answer import KnownAnswerFailed, Lends, known_answers, lent_answers
 from edge.log import FIELDS
 from edge.metrics import Metrics
 from edge.state import StateFolder
@@ -31,7 +33,10 @@ class GpuRoute:
 
 
 class EngineRoom:
-    """`first` at the start; `built` later, in a thread of its own, where a plan was missing."""
+    """`first` at the start; `built` later, in a thread of its own, where a plan was missing.
+
+    passed_s: seconds of the epoch; when the engine that scores last gave its known answers.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class EngineRoom:
         self._metrics, self._logger, self._gpu = metrics, logger, gpu
         self._plans = PlanStore(state.plans, site_key=state.site_key, trusted_keys=config.trusted_keys)
         self.plan_missing = False  # a GPU waits for its plan
+        self.passed_s: float | None = None
 
     def first(self, decoder: Decodes) -> Engine:
         """An engine that has given the known answers.
@@ -91,6 +97,7 @@ class EngineRoom:
 
     def took_over(self, engine: Engine) -> None:
         self._metrics.serves(engine.identity)
+        self._passed()
         self._metrics.engine_built("built")
         self._logger.info("the GPU scores from now on", extra={FIELDS: {"precision": engine.identity.precision}})
 
@@ -102,12 +109,34 @@ class EngineRoom:
         self._prove(engine, decoder, serving=True)
         return engine
 
+    def keep_proving(self, lend: Lends, decoder: Decodes, over: threading.Event) -> None:
+        """Work of a thread, until `over` is set: the known-answer test on the engine in use, every `known_answer_s`.
+
+        Raises KnownAnswerFailed.
+        """
+        while not over.wait(self._config.known_answer_s):
+            try:
+                lent_answers(self._bundle, lend, decoder)
+            except KnownAnswerFailed:
+                self._metrics.known_answer(False)
+                raise
+            self._metrics.known_answer(True)
+            self._passed()
+            self._logger.info("known answers given")
+
     def _prove(self, engine: Engine, decoder: Decodes, *, serving: bool) -> None:
         """Close an engine that does not give the known answers. Raises EngineError."""
         try:
             known_answers(self._bundle, engine, decoder)
-        except BaseException:
-            self._metrics.known_answer(False, serving=serving)
+        except BaseException as fault:
+            if isinstance(fault, KnownAnswerFailed):
+                self._metrics.known_answer(False, serving=serving)
             engine.close()
             raise
         self._metrics.known_answer(True, serving=serving)
+        if serving:
+            self._passed()
+
+    def _passed(self) -> None:
+        self.passed_s = time.time()
+        self._metrics.known_answer_last_pass.set(self.passed_s)

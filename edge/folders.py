@@ -58,7 +58,7 @@ class Folders:
         self._warned = 0
 
     def all(self, found: Found) -> Iterator[Batch]:
-        """Every file. Raises Unopenable when the root itself cannot be listed."""
+        """Every file; batches without any in between. Raises Unopenable when the root itself cannot be listed."""
         self._kinds.clear()  # another filesystem may have been mounted meanwhile
         self._told, self.unreadable, self._warned = self.unreadable, set(), 0
         for root in (*self._further, self.root):
@@ -87,6 +87,7 @@ class Folders:
                 found(Path(folder), announces(self._kind(folder)))
                 try:
                     yield from self._in_batches(opened, folder, folder[len(str(root)) + 1 :], pending)
+                    yield _batch([])  # also of folders without number: who reads may have other things to do
                 except OSError as fault:
                     self._cannot_list(folder, fault)
         finally:
@@ -105,20 +106,24 @@ class Folders:
         self, folder: str, entries: "Iterator[os.DirEntry[str]]", subfolders: list[Below]
     ) -> Iterator[Batch]:
         seen: list[tuple[str, os.stat_result]] = []
-        for entry in entries:
-            if is_temporary(entry.name):
-                continue
-            path = f"{folder}/{entry.name}"
-            look = self._look(path, entry)
-            if look is not None and stat.S_ISDIR(look.st_mode):
-                subfolders.append((folder, entry.name))
-            elif look is not None and stat.S_ISREG(look.st_mode):
-                seen.append((path, look))
-            if len(seen) == _BATCH:
+        for number, entry in enumerate(entries, 1):
+            if not is_temporary(entry.name):
+                self._sort(folder, entry, seen, subfolders)
+            if number % _BATCH == 0:
                 yield _batch(seen)
                 seen = []
         if seen:
             yield _batch(seen)
+
+    def _sort(
+        self, folder: str, entry: "os.DirEntry[str]", seen: list[tuple[str, os.stat_result]], subfolders: list[Below]
+    ) -> None:
+        path = f"{folder}/{entry.name}"
+        look = self._look(path, entry)
+        if look is not None and stat.S_ISDIR(look.st_mode):
+            subfolders.append((folder, entry.name))
+        elif look is not None and stat.S_ISREG(look.st_mode):
+            seen.append((path, look))
 
     def _look(self, path: str, entry: "os.DirEntry[str]") -> os.stat_result | None:
         """One entry that cannot be looked at, as on a failing share, keeps no other from being found."""

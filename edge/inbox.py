@@ -3,50 +3,34 @@
 A file is complete when its writer closed it or renamed it into place (inotify), or when its size, mtime and inode stood
 still from look to look. A scan finds what events missed; where the kernel tells of no events, such as on a network
 share, scans are all there is and come more often. Memory is bounded: what the window cannot hold stays in the folder.
+Those that wait are in waiting.py; when the folder is walked through, scans.py says.
 """
 
 import contextlib
 import queue
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import Unopenable
 from edge.folders import Batch, Folders, Found
 from edge.looks import KnownLooks, fingerprint_of, is_temporary, look, look_beneath
 from edge.mounts import announces, filesystem_of
 from edge.notifications import Changes, Notifications
+from edge.put_off import Cause, Wait
+from edge.scans import Pace, Scans
 from edge.values import Sighting
-from edge.window import Candidate, Window
-
-_SCAN_PAUSE = 200  # a scan comes at the earliest after so many times its own CPU time ...
-_POLL_PAUSE = 20  # ... or, on a share, its own duration
+from edge.waiting import Waiting
 
 
 class Stop(Protocol):
     """Anything that can say stop, such as a threading.Event."""
 
     def is_set(self) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Pace:
-    """look: between two looks at a file. still: how long a file that only a scan has seen must stand still; its writer
-    may have made it in full size and stall. scan: between two scans where events are told. poll: where they are not.
-    restless: how long a single run waits for files that keep changing.
-    """
-
-    look_s: float = 0.5
-    still_s: float = 5.0
-    scan_s: float = 10.0
-    poll_s: float = 2.0
-    restless_s: float = 15.0
 
 
 _PACE = Pace()
@@ -78,20 +62,28 @@ class Inbox:
         self._known, self._changed, self._appeared, self._warn = known, changed, appeared, warn
         self._pace, self._watching = pace, watching
         self._identity: tuple[int, int] | None = None  # of the root: device and inode
-        self._still_s = pace.still_s
-        self._window = Window(newest_first=newest_first)
+        self._scans = Scans(pace, warn)
+        self._waiting = Waiting(still_s=pace.still_s, newest_first=newest_first)
         self._handed_out = KnownLooks()  # or known from before
-        self._deferred: dict[int, float] = {}  # taken back: a look's fingerprint, and until when
-        self._taken_back: queue.SimpleQueue[tuple[Sighting, float]] = queue.SimpleQueue()
-        self._next_look_s = self._next_scan_s = 0.0
-        self._polls = False  # some folder is not announced
+        self._meanwhile = array("Q")  # looks handed out and put off since the last scan began
+        self._taken_back: queue.SimpleQueue[tuple[Sighting, float, Cause]] = queue.SimpleQueue()
+        self._next_look_s = 0.0
         self.restless = 0  # files that a single run left because they kept changing
-        self.absent: str | None = None  # why the folder cannot be read at present
 
     @property
     def unreadable(self) -> int:
         """Subfolders that could not be listed."""
         return len(self._folders.unreadable)
+
+    @property
+    def unopenable(self) -> int:
+        """Files that could not be opened when they were last tried. Any thread may ask."""
+        return self._waiting.put_off.unopenable
+
+    @property
+    def absent(self) -> str | None:
+        """Why the folder cannot be read at present."""
+        return self._scans.absent
 
     def root_of(self, path: Path) -> Path:
         """The folder below which a file was found: to be opened and put away from there, with no link on the way."""
@@ -103,57 +95,67 @@ class Inbox:
         Two equal looks are enough here. Files that keep changing are left when nothing else has come for `restless_s`.
         Raises Unopenable when the folder cannot be read.
         """
-        self._still_s = 0.0
-        self._scan(None)
+        self._waiting.still_s = 0.0
+        self._scan()
         last_s = time.monotonic()
-        while len(self._window) and not stop.is_set():
-            sighting = self._window.take()
+        while len(self._waiting) and not stop.is_set():
+            sighting = self._waiting.take()
             if sighting is not None:
                 if self._hand_out(sighting):
                     yield sighting
                 last_s = time.monotonic()
             elif time.monotonic() - last_s > self._pace.restless_s:
-                self.restless = len(self._window)
+                self.restless = len(self._waiting)
                 return
             else:
                 time.sleep(self._pace.look_s)
-                self._look()
+                self._waiting.look()
             self._take_back()
-            if self._window.is_low():
-                self._scan(None)
+            if self._waiting.is_low():
+                self._scan()
 
     def watch(self, stop: Stop) -> Iterator[Sighting]:
         """Files as they become complete, until `stop` is set. A folder that vanishes is waited for."""
         with contextlib.ExitStack() as opened:
+            opened.callback(self._scans.leave)
             notifications = self._notifications(opened)
             while not stop.is_set():
                 self._keep_up(notifications)
-                sighting = self._window.take()
-                if sighting is None:
+                sighting = self._waiting.take()
+                if sighting is not None:
+                    if self._hand_out(sighting):
+                        yield sighting
+                elif not self._scans.is_running:
                     self._wait(notifications)
-                elif self._hand_out(sighting):
-                    yield sighting
 
-    def look_again(self, sighting: Sighting, *, after_s: float) -> None:
+    def look_again(self, sighting: Sighting, *, after_s: float, cause: Cause = Cause.UNFINISHED) -> None:
         """Take a sighting back: hand it out again once it has changed, or has stood still for `after_s` more.
 
-        With 0 it comes again at the next look, and does not count as deferred. Any thread may call this.
+        With 0 it comes again at the next look, and was not put off. Any thread may call this.
         """
-        self._taken_back.put((sighting, after_s))
+        self._taken_back.put((sighting, after_s, cause))
+
+    def was_put_off(self, sighting: Sighting) -> bool:
+        """True when this very look was taken back before: the file has not changed since."""
+        return self._wait_of(sighting) is not None
 
     def was_deferred(self, sighting: Sighting) -> bool:
-        """True when this very look was taken back before: the file has not changed since."""
+        """True when it was, and had all the time that its writer is given: a wait for its other names is none."""
+        wait = self._wait_of(sighting)
+        return wait is not None and wait.cause is not Cause.LINKED
+
+    def _wait_of(self, sighting: Sighting) -> Wait | None:
         self._take_back()
-        return fingerprint_of(sighting) in self._deferred
+        return self._waiting.put_off.wait_of(fingerprint_of(sighting))
 
     def _take_back(self) -> None:
         while not self._taken_back.empty():
-            sighting, after_s = self._taken_back.get()
-            print_, complete_s = fingerprint_of(sighting), time.monotonic() + after_s
+            sighting, after_s, cause = self._taken_back.get()
+            print_ = fingerprint_of(sighting)
             self._handed_out.discard(print_)
-            if after_s > 0:
-                self._deferred[print_] = complete_s
-            self._window.put(Candidate(sighting, complete_s))
+            self._meanwhile.append(print_)
+            wait = Wait(time.monotonic() + after_s, cause) if after_s > 0 else None
+            self._waiting.taken_back(sighting, wait)
 
     def _notifications(self, opened: contextlib.ExitStack) -> Notifications | None:
         if self._watching == "polling":
@@ -172,16 +174,14 @@ class Inbox:
         """
         now = look_beneath(self.root_of(sighting.path), sighting.path)
         if now == sighting:
-            self._handed_out.add(fingerprint_of(sighting))
+            print_ = fingerprint_of(sighting)
+            self._handed_out.add(print_)
+            self._meanwhile.append(print_)
+            self._waiting.put_off.tried(print_)
             return True
         if now is not None:
-            self._window.put(self._candidate(now))
+            self._waiting.found(now)
         return False
-
-    def _candidate(self, sighting: Sighting) -> Candidate:
-        """A file seen so for the first time, or taken back earlier."""
-        still_until_s = time.monotonic() + self._still_s
-        return Candidate(sighting, self._deferred.get(fingerprint_of(sighting), still_until_s))
 
     def _keep_up(self, notifications: Notifications | None) -> None:
         """Whatever is due: what was taken back, events, looks, a scan."""
@@ -191,11 +191,12 @@ class Inbox:
         if time.monotonic() >= self._next_look_s:
             if self._changed():
                 self._handed_out.clear()
-                self._next_scan_s = 0.0
-            self._look()
+                self._scans.ask()
+            self._waiting.look()
             self._next_look_s = time.monotonic() + self._pace.look_s
-        if time.monotonic() >= self._next_scan_s or self._window.is_low():
-            self._scan_in_time(notifications)
+        if self._scans.is_due() or (self._waiting.is_low() and not self._scans.is_running):
+            self._scans.begin(self._walk(notifications))
+        self._scans.go_on()
 
     def _wait(self, notifications: Notifications | None) -> None:
         rest_s = max(self._next_look_s - time.monotonic(), 0.0)
@@ -211,56 +212,37 @@ class Inbox:
             self._complete(path, lambda sighting: fingerprint_of(sighting) in self._handed_out or self._known(sighting))
         for folder in changes.folders:
             if not is_temporary(folder.name):
-                self._find(self._folders.below(folder, self._follows(notifications)))
+                for batch in self._folders.below(folder, self._follows(notifications)):
+                    self._find(batch)
         if changes.lost:
-            self._next_scan_s = 0.0
+            self._scans.ask()
 
     def _complete(self, path: Path, needless: Callable[[Sighting], bool]) -> None:
         sighting = None if is_temporary(path.name) else look(path)
         # What was taken back and has not changed since waits its time, whoever closes it.
-        if sighting is not None and not self.was_deferred(sighting) and not needless(sighting):
-            self._window.put(Candidate(sighting, time.monotonic(), complete=True))
+        if sighting is not None and not self.was_put_off(sighting) and not needless(sighting):
+            self._waiting.completed(sighting)
 
-    def _look(self) -> None:
-        """Those that have looked the same for long enough are complete; the others wait for the next look."""
-        for candidate in self._window.incomplete():
-            now = look(candidate.sighting.path)
-            if now is None:
-                self._window.discard(candidate.sighting.path)
-            elif now != candidate.sighting:
-                self._window.put(self._candidate(now))
-            elif time.monotonic() >= candidate.complete_s:
-                self._window.put(replace(candidate, complete=True))
+    def _scan(self) -> None:
+        """The whole of one. Raises Unopenable when the folder cannot be read."""
+        for _ in self._walk(None):
+            pass
 
-    def _scan_in_time(self, notifications: Notifications | None) -> None:
-        """A scan, and when the next is due: the more it costs, the later."""
-        started_s, cpu_s = time.monotonic(), time.thread_time()
-        try:
-            self._scan(notifications)
-        except Unopenable as fault:
-            if self.absent is None:
-                self._warn(str(fault))
-            self.absent = str(fault)
-            self._next_scan_s = time.monotonic() + min(self._pace.scan_s, self._pace.poll_s)
-            return
-        if self.absent is not None:
-            self._warn("the incoming folder can be read again")
-            self.absent = None
-        if self._polls:
-            pause_s = max(self._pace.poll_s, _POLL_PAUSE * (time.monotonic() - started_s))
-        else:
-            pause_s = max(self._pace.scan_s, _SCAN_PAUSE * (time.thread_time() - cpu_s))
-        self._next_scan_s = time.monotonic() + pause_s
-
-    def _scan(self, notifications: Notifications | None) -> None:
-        """Find all that is new, and forget what is gone. Raises Unopenable when the folder cannot be read."""
+    def _walk(self, notifications: Notifications | None) -> Generator[None, None, None]:
+        """Find all that is new, and forget what is gone; yields when something else may be done meanwhile."""
         self._greet()
-        self._window.overflowed = self._polls = False
-        present = self._find(self._folders.all(self._follows(notifications)))
-        self._handed_out.keep_only(present)
-        if self._deferred:
-            here = set(present.tolist())
-            self._deferred = {print_: until_s for print_, until_s in self._deferred.items() if print_ in here}
+        self._waiting.forget_overflow()
+        self._scans.polls = False
+        self._meanwhile = array("Q")
+        present = array("Q")
+        for batch in self._folders.all(self._follows(notifications)):
+            present.frombytes(batch.fingerprints.tobytes())
+            self._find(batch)
+            yield
+        # What the scan passed before it came, or before it was taken back, is there too.
+        here: NDArray[np.uint64] = np.frombuffer(present + self._meanwhile, np.uint64)
+        self._handed_out.keep_only(here)
+        self._waiting.put_off.keep_only(here)
 
     def _greet(self) -> None:
         try:
@@ -271,24 +253,21 @@ class Inbox:
             self._identity = (seen.st_dev, seen.st_ino)
             self._appeared()
 
-    def _find(self, batches: Iterable[Batch]) -> NDArray[np.uint64]:
-        """Put what is new into the window; the fingerprints of all that is there."""
-        present = array("Q")
-        for batch in batches:
-            present.frombytes(batch.fingerprints.tobytes())
-            for sighting, print_ in batch.chosen(self._handed_out.unknown(batch.fingerprints)):
-                if sighting.path in self._window:
-                    continue
-                if self._known(sighting):
-                    self._handed_out.add(print_)  # not to be asked for again
-                else:
-                    self._window.put(self._candidate(sighting))
-        return np.frombuffer(present, np.uint64)
+    def _find(self, batch: Batch) -> None:
+        """Put what is new into the window."""
+        for sighting, print_ in batch.chosen(self._handed_out.unknown(batch.fingerprints)):
+            if sighting.path in self._waiting:
+                continue
+            wait = self._waiting.put_off.wait_of(print_)
+            if (wait is None or wait.until_s <= time.monotonic()) and self._known(sighting):
+                self._handed_out.add(print_)  # not to be asked for again
+            else:
+                self._waiting.found(sighting)
 
     def _follows(self, notifications: Notifications | None) -> Found:
         def found(folder: Path, told: bool) -> None:
             followed = notifications is not None and notifications.follow(folder)
-            self._polls = self._polls or not (followed and (told or self._watching == "events"))
+            self._scans.polls |= not (followed and (told or self._watching == "events"))
 
         return found
 

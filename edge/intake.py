@@ -8,10 +8,11 @@ from pathlib import Path
 from edge.config import Config
 from edge.disk_space import Reserve
 from edge.errors import StateError, Unopenable, UsageError
-from edge.inbox import Inbox, Pace, Stop, mode
+from edge.inbox import Inbox, Stop, mode
 from edge.log import FIELDS
 from edge.outputs.disposal import ASIDE, recover_set_aside
 from edge.outputs.durable import make_folder
+from edge.scans import Pace
 from edge.state import StateFolder
 from edge.store import Ledger
 from edge.values import Sighting

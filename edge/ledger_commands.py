@@ -1,7 +1,8 @@
-"""`edge-cxr requeue`, `forget`, `retain`, `backup`, `restore`: what an operator does to cases. Thin, as cli.py."""
+"""`edge-cxr requeue`, `forget`, `label`, `link`, `retain`, `backup`, `restore`: what is done to cases. Thin."""
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +17,14 @@ from edge import forget as forgetting
 from edge import options, retention
 from edge import requeue as requeueing
 from edge.audit import Event, operator
+from edge.bundle import PACKAGED_IDS, open_bundle
 from edge.config import Config, resolve
 from edge.errors import UsageError
 from edge.state import StateFolder, existing_state
-from edge.upkeep import Upkeep
+from edge.upkeep import Upkeep, checked_case_id
+
+NO_LABEL = "unknown"
+_MOST_NOTE, _MOST_WHO = 500, 64  # characters
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,6 +82,48 @@ def forget(case_ids: tuple[str, ...], yes: bool, as_json: bool, config: Path | N
         )
 
 
+@click.command(epilog="Example: edge-cxr label 00f1e2d3c4b5a697 covid --by 'Dr Weber' --state /var/lib/edge-cxr")
+@click.argument("case_id")
+@click.argument("label_", metavar=f"LABEL|{NO_LABEL}")
+@click.option("--by", required=True, metavar="WHO", help="Whose word it is; kept in the audit log for good.")
+@click.option("--bundle", help=f"Whose labels: {', '.join(PACKAGED_IDS)}, or a folder  [research].")
+@_options
+def label(case_id: str, label_: str, by: str, as_json: bool, config: Path | None, **given: Any) -> None:
+    """Say what an earlier case is, as a label of the bundle (covid or other); unknown takes it away.
+
+    It holds for every report of the case, also of a later bundle. Results that were written are not changed.
+    """
+    settings = resolve(given, os.environ, config).config
+    labels = open_bundle(settings.bundle, trusted_keys=settings.trusted_keys).manifest.labels
+    if label_ not in (*labels, NO_LABEL):
+        raise UsageError(f"{label_!r} is no label of the bundle; say {labels[1]}, {labels[0]} or {NO_LABEL}")
+    who = _one_line(by, "--by", _MOST_WHO)
+    if not who:
+        raise UsageError("--by is empty; say whose word it is, as initials")
+    with _opened(settings) as (_, ledger):
+        _require(ledger.label(checked_case_id(case_id), None if label_ == NO_LABEL else label_, by=who), case_id)
+    click.echo(json.dumps({"case_id": case_id, "label": label_}) if as_json else f"{case_id} is labelled {label_}")
+
+
+@click.command(epilog="Example: edge-cxr link 00f1e2d3c4b5a697 'record 4711, PCR positive' --state /var/lib/edge-cxr")
+@click.argument("case_id")
+@click.argument("text")
+@_options
+def link(case_id: str, text: str, as_json: bool, config: Path | None, state: str | None) -> None:
+    """Keep a note with a case, as a record number or an outcome, in place of an earlier one; '' takes it away, and
+    - reads it from stdin, so that no list of processes shows it.
+
+    It stays in the ledger, is shown by similar, and goes when the case is forgotten. The audit log has that it was
+    set, never what.
+    """
+    given = sys.stdin.read() if text == "-" else text
+    note = _one_line(given, "the note", _MOST_NOTE)
+    with _opened(_settings(config, state)) as (_, ledger):
+        _require(ledger.link(checked_case_id(case_id), note), case_id)
+    told = "noted" if note else "removed"
+    click.echo(json.dumps({"case_id": case_id, "note": told}) if as_json else f"{case_id}: {told}")
+
+
 @click.command(epilog="Example: edge-cxr retain --dry-run --config /etc/edge-cxr/edge-cxr.toml")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--trust-clock", is_flag=True, help="Remove by age also what is overdue by more than 400 days.")
@@ -123,6 +170,20 @@ def restore(folder: Path, as_json: bool, config: Path | None, state: str | None)
     """Make a new state folder of the backup in FOLDER: key, ledger, and every result file."""
     made = backups.restore(folder, Path(_settings(config, state).state))
     click.echo(json.dumps(asdict(made)) if as_json else f"{made.state}: {made.results} result(s) restored")
+
+
+def _one_line(text: str, what: str, most: int) -> str:
+    """Raises UsageError, which does not repeat the text, when it is too long or holds what no line holds."""
+    stripped = text.strip()
+    if len(stripped) > most or not stripped.isprintable():
+        raise UsageError(f"{what} has {len(stripped)} characters; it must be one line of at most {most}, without "
+                         "control characters")  # fmt: skip
+    return stripped
+
+
+def _require(known: bool, case_id: str) -> None:
+    if not known:
+        raise UsageError(f"case {case_id} is not in the ledger; look it up with: edge-cxr find FILE")
 
 
 def _settings(config: Path | None, state: str | None) -> Config:

@@ -76,6 +76,8 @@ def check_copy(path: Path) -> int:
         with _opened(path, apsw.SQLITE_OPEN_READWRITE) as copy:
             if copy.execute("PRAGMA integrity_check(1)").get != "ok":
                 raise StateError(f"{path} is damaged (its check fails); use an earlier backup")
+            # To migrate is to write tables anew; what is forgotten later must not be left in the pages of the old ones.
+            copy.pragma("secure_delete", True)
             migrate(copy)
             check_version(copy, str(path))
             return int(copy.execute("SELECT count(*) FROM cases").get)
@@ -88,9 +90,10 @@ def check_copy(path: Path) -> int:
 def note_restored(path: Path, site_key: bytes) -> None:
     """Add to a copy's audit log that a box goes on from here. Raises StateError when the disk fails."""
     try:
+        by = audit.operator()
         with _opened(path, apsw.SQLITE_OPEN_READWRITE) as copy:
             copy.execute("BEGIN IMMEDIATE")
-            audit.append(copy, site_key, audit.Event.RESTORED, {"by": audit.operator()})
+            audit.append(copy, site_key, audit.Event.RESTORED, {"by": by})
             copy.execute("COMMIT")
     except apsw.Error as fault:
         raise ledger_error(path, fault) from None

@@ -16,7 +16,7 @@ from edge.schema import check_version
 from edge.similarity import Extent, NumberedCase
 from edge.values import FinishedCase
 
-_NUMBERED = "number, case_id, embedding, label, score, patient_key"
+_NUMBERED = "number, case_id, embedding, label, score, patient_key, report ->> '$.source.view', finished_s"
 BUSY_MS = 10_000  # another connection may hold the database for a moment, at a checkpoint or a start
 
 
@@ -98,6 +98,15 @@ class LedgerReader:
         )
         return {row[0]: _numbered(row) for row in rows}
 
+    def notes(self, case_ids: Sequence[str]) -> dict[str, str]:
+        """What was noted of these cases, by case id; without those of which nothing was."""
+        rows = self._all(
+            "SELECT DISTINCT case_id, note FROM cases JOIN notes USING (sha256) "
+            "WHERE case_id IN (SELECT value FROM json_each(?))",
+            json.dumps(list(case_ids)),
+        )
+        return dict(rows)
+
     def extent(self) -> Extent:
         """How far the ledger goes, for who keeps a copy of its cases."""
         last_number, *forgotten = self._one(
@@ -131,9 +140,18 @@ class LedgerReader:
         return next(iter(self._all(query, *values)), None)
 
 
-def _numbered(row: tuple[int, str, bytes, str | None, float | None, str | None]) -> NumberedCase:
-    number, case_id, embedding, label, score, patient_key = row
-    return NumberedCase(case_id, np.frombuffer(embedding, "<f4"), label, score, number, patient_key=patient_key)
+def _numbered(row: tuple[int, str, bytes, str | None, float | None, str | None, str | None, float]) -> NumberedCase:
+    number, case_id, embedding, label, score, patient_key, view, judged_s = row
+    return NumberedCase(
+        case_id,
+        np.frombuffer(embedding, "<f4"),
+        label,
+        score,
+        number,
+        patient_key=patient_key,
+        view=view,
+        judged_s=judged_s,
+    )
 
 
 def ledger_error(path: Path, fault: apsw.Error) -> StateError:

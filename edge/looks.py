@@ -78,7 +78,8 @@ class KnownLooks:
 
     def discard(self, one: int) -> None:
         self._recent.discard(one)
-        self._sorted = self._sorted[self._sorted != np.uint64(one)]
+        if one in self:  # to copy a million for each would take long
+            self._sorted = self._sorted[self._sorted != np.uint64(one)]
 
     def unknown(self, some: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which of some fingerprints [N] are not in the set."""

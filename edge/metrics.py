@@ -1,12 +1,13 @@
 """Prometheus metrics: names, labels and buckets. Handed in wherever they are counted, never global. docs/metrics.md."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 import edge
 from edge.bundle import Bundle
+from edge.drift import DriftLook
 from edge.imaging.sandbox import Layer
 from edge.values import EngineIdentity, Report
 
@@ -52,6 +53,11 @@ class Metrics:
         self._paused = Gauge(
             "edge_cxr_intake_paused", "1 while nothing is taken, by what is in the way", ["reason"], registry=registry
         )
+        self.unopenable_files = Gauge(
+            "edge_cxr_unopenable_files",
+            "Files of the incoming folder that could not be opened when they were last tried",
+            registry=registry,
+        )
         self.index_vectors = Gauge("edge_cxr_index_vectors", "Cases that can be found as similar", registry=registry)
         self.index_pending = Gauge(
             "edge_cxr_index_pending", "1 while earlier cases are missing from the index", registry=registry
@@ -62,6 +68,11 @@ class Metrics:
         self._known_answer = Counter(
             "edge_cxr_known_answer_tests", "Known-answer tests, by outcome", ["outcome"], registry=registry
         )
+        self.known_answer_last_pass = Gauge(
+            "edge_cxr_known_answer_last_pass_timestamp_seconds",
+            "When the engine in use last gave its known answers",
+            registry=registry,
+        )
         self._sandbox = Gauge(
             "edge_cxr_sandbox",
             "1 for each layer that confines the decode workers, 0 where the kernel lacks it",
@@ -70,6 +81,21 @@ class Metrics:
         )
         self._workers_replaced = Counter(
             "edge_cxr_decode_workers_replaced", "Decode workers that a file undid", registry=registry
+        )
+        self._drift_score = Gauge(
+            "edge_cxr_drift_score",
+            "How far the last radiographs lie from the reference, 0 to 1",
+            ["signal"],
+            registry=registry,
+        )
+        self._drift_limit = Gauge(
+            "edge_cxr_drift_limit", "What the drift score must not exceed", ["signal"], registry=registry
+        )
+        self._drift_alarm = Gauge(
+            "edge_cxr_drift_alarm", "1 while the drift score exceeds its limit", ["signal"], registry=registry
+        )
+        self._drift_radiographs = Gauge(
+            "edge_cxr_drift_radiographs", "Scored radiographs that drift is measured on", registry=registry
         )
         self.build_progress = Gauge(
             "edge_cxr_engine_build_progress_ratio",
@@ -103,6 +129,14 @@ class Metrics:
 
     def worker_replaced(self) -> None:
         self._workers_replaced.inc()
+
+    def drifts(self, looks: Iterable[DriftLook], radiographs: int) -> None:
+        """radiographs: how many scored ones are in the window."""
+        self._drift_radiographs.set(radiographs)
+        for look in looks:
+            self._drift_score.labels(look.signal).set(look.distance)
+            self._drift_limit.labels(look.signal).set(look.limit)
+            self._drift_alarm.labels(look.signal).set(look.alarm)
 
     def serves(self, engine: EngineIdentity) -> None:
         """Name the engine in use; there is one."""

@@ -14,6 +14,7 @@ from edge.engines import Engine, predict
 from edge.errors import RadiographError, TooLarge
 from edge.imaging.decode_pool import Decodes
 from edge.similarity import SimilarCases, knn_score
+from edge.site_calibration import SiteCalibration, decide
 from edge.snapshot import MAX_FILE_BYTES, Snapshot, snapshot
 from edge.values import Decoded, Prediction, Reason, Report, Source, Warn
 
@@ -30,6 +31,7 @@ class Pipeline:
         *,
         k: int = 4,
         same_patient: bool = True,
+        site: SiteCalibration | None = None,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
@@ -37,6 +39,7 @@ class Pipeline:
         self.similar = similar
         self.k = k
         self.same_patient = same_patient
+        self.site = site
 
     def report(self, path: Path) -> Report:
         """The report of one file.
@@ -84,7 +87,7 @@ class Pipeline:
                 refused = self.refuse_source(decoded.source, finding.reason, detail)
                 return replace(refused, engine=prediction.engine, lung_fraction=fraction)
         warnings = tuple(finding.warning for finding in findings if finding.warning is not None)
-        point = self.bundle.manifest.operating_points.get(prediction.engine.precision)
+        prediction, positive, decision = decide(prediction, self.bundle.manifest, self.site)
         return Report(
             sha256=decoded.source.sha256,
             format=decoded.source.format,
@@ -93,8 +96,9 @@ class Pipeline:
             engine=prediction.engine,
             warnings=quality.source_warnings(decoded.source) + warnings,
             prediction=prediction,
-            positive=None if point is None else prediction.score >= point,
-            operating_point=point,
+            positive=positive,
+            operating_point=decision.operating_point,
+            decision=decision,
             lung_fraction=fraction,
         )
 

@@ -112,8 +112,8 @@ def retain(
     """Apply the limits of the configuration to results, archive and quarantine. A folder without limit is not read.
 
     trust_clock: remove by age whatever holes there are. over: when it is set the rest stays. note: called
-    with how many cases' files went from each folder, for the audit log. Raises StateError when a
-    file cannot be removed.
+    with how many cases lost files in a folder, after each one, for the audit log: also when the rest of it could not be
+    removed. Raises StateError when a file cannot be removed.
     """
     over = over or threading.Event()
     results = sorted(state.root.glob("results/*/"))
@@ -130,12 +130,9 @@ def retain(
                 break
             gone, held_back = _due(stocks, now_s, limits, trust_clock=trust_clock)
             if not dry_run:
-                gone = [_removed(state, stock, over) for stock in gone]
+                gone = [_removed(state, stock, over, name, note) for stock in gone]
             size_bytes = sum(int(stock.size_bytes.sum()) for stock in gone)
             told.append(Removed(name, sum(len(stock.number) for stock in gone), size_bytes, held_back))
-    cases = {folder.folder: folder.cases for folder in told if folder.cases}
-    if note is not None and cases and not dry_run:
-        note(cases)
     return told
 
 
@@ -203,26 +200,38 @@ def _files(folder: Path, over: threading.Event) -> Iterator[tuple[int, "os.DirEn
         return
 
 
-def _removed(state: StateFolder, due: Stock, over: threading.Event) -> Stock:
+def _removed(
+    state: StateFolder, due: Stock, over: threading.Event, name: str, note: Callable[[dict[str, int]], None] | None
+) -> Stock:
     """Remove what is due, as long as `over` is not set. Returns what went: not what was replaced since it was seen.
 
     A reason goes after its file: what explains a file that is there is never missing.
     """
     went, size_bytes = np.zeros(len(due.number), np.bool_), np.zeros_like(due.size_bytes)
-    for reasons in (False, True):
-        found = _places(due, over, reasons=reasons)
-        while some := list(itertools.islice(found, _AT_ONCE)):
-            with files_held(state, often=True):
-                old = [
-                    (place, path, size)
-                    for place, path in some
-                    if (size := _size_if_old(path, due.since_s[place])) is not None
-                ]
-                remove_durably(path for _, path, _ in old)
-            for place, _, size in old:
+    try:
+        for reasons in (False, True):
+            found = _places(due, over, reasons=reasons)
+            while some := list(itertools.islice(found, _AT_ONCE)):
+                with files_held(state, often=True):
+                    _remove_old(due, some, went, size_bytes)
+    finally:
+        if note is not None and went.any():
+            note({name: int(went.sum())})
+    return Stock(due.folder, due.number, due.since_s, size_bytes).only(went)
+
+
+def _remove_old(
+    due: Stock, some: list[tuple[int, Path]], went: NDArray[np.bool_], size_bytes: NDArray[np.int64]
+) -> None:
+    """Remove those that are as old as when they were seen, and mark what went, also when the rest will not go."""
+    old = [(place, path, _size_if_old(path, due.since_s[place])) for place, path in some]
+    try:
+        remove_durably(path for _, path, size in old if size is not None)
+    finally:
+        for place, path, size in old:
+            if size is not None and not os.path.lexists(path):
                 went[place] = True
                 size_bytes[place] += size
-    return Stock(due.folder, due.number, due.since_s, size_bytes).only(went)
 
 
 def _places(due: Stock, over: threading.Event, *, reasons: bool) -> Iterator[tuple[int, Path]]:

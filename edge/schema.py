@@ -42,6 +42,10 @@ CREATE TABLE requeued (sha256 TEXT PRIMARY KEY, requeued_s REAL NOT NULL) STRICT
 {_SUPERSEDED}
 CREATE TABLE forgotten (case_key TEXT PRIMARY KEY, forgotten_s REAL NOT NULL) STRICT, WITHOUT ROWID;
 """
+# By digest, not by report: what a person says of a case stays with it, whichever bundle judges it next.
+_NOTES = """
+CREATE TABLE notes (sha256 TEXT PRIMARY KEY, note TEXT NOT NULL, noted_s REAL NOT NULL) STRICT, WITHOUT ROWID;
+"""
 _SIGHTINGS = """
 CREATE TABLE sightings (path_key BLOB PRIMARY KEY, look BLOB NOT NULL, sha256 TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """
@@ -65,7 +69,7 @@ _AUDIT = "".join(f"{statement};\n" for statement in AUDIT.values())
 
 # From each version to this one; 0 is an empty file. A number is never given twice: the index knows cases by it.
 _STEPS = {
-    0: _CASES + _ASIDE + _SIGHTINGS + _INDEX_OF_SIGHTINGS + _AUDIT,
+    0: _CASES + _ASIDE + _NOTES + _SIGHTINGS + _INDEX_OF_SIGHTINGS + _AUDIT,
     1: "DROP INDEX cases_by_id; DROP INDEX cases_by_instance; ALTER TABLE cases RENAME TO cases_of_version_1;"
     + _CASES
     + """
@@ -76,6 +80,7 @@ SELECT sha256, bundle_id, case_id, status, reason, score, label, instance_key, p
 DROP TABLE cases_of_version_1;
 """
     + _ASIDE
+    + _NOTES
     + _INDEX_OF_SIGHTINGS
     + _AUDIT,
     2: "DROP INDEX superseded_by_digest; ALTER TABLE superseded RENAME TO superseded_of_version_2;"
@@ -85,6 +90,7 @@ INSERT INTO superseded (sha256, bundle_id, report, finished_s, superseded_s)
 SELECT sha256, bundle_id, report, finished_s, superseded_s FROM superseded_of_version_2 ORDER BY rowid;
 DROP TABLE superseded_of_version_2;
 """
+    + _NOTES
     + _AUDIT,
 }
 

@@ -15,13 +15,16 @@ from edge.bundle import Bundle
 from edge.values import Neighbour
 
 _PAGE = 4096  # numbers looked at in one reading of the ledger
+_NO_POINT, _FAR = 0.5, 0.25  # where the neighbours' scores disagree with the network's
+_AGAINST, _FEWEST_LABELS = 0.75, 3  # where their labels do
 
 
 @dataclass(frozen=True)
 class EarlierCase:
     """A case that may be found: its label and score if known.
 
-    patient_key: as in Source, None where unknown. It tells whose case it is and is never shown.
+    patient_key: as in Source, None where unknown. It tells whose case it is and is never shown. view: AP, PA or None.
+    judged_s: when the box judged it, in seconds of the epoch; None of a reference case.
     """
 
     case_id: str
@@ -29,6 +32,8 @@ class EarlierCase:
     label: str | None
     score: float | None
     patient_key: str | None = field(default=None, kw_only=True, repr=False)
+    view: str | None = field(default=None, kw_only=True)
+    judged_s: float | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,39 @@ class NumberedCase(EarlierCase):
     """A case of the ledger. Its number is never given to another, not even when the case is forgotten."""
 
     number: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which cases may be found; None: any.
+
+    A case of which a label, view or time is not known does not fit where one is asked for. since_s, until_s: when the
+    box judged it, from the one on and before the other. not_of: a patient's key none of whose cases is wanted; those
+    without a key may be anybody's, and are found.
+    """
+
+    label: str | None = None
+    view: str | None = None
+    since_s: float | None = None
+    until_s: float | None = None
+    not_of: str | None = field(default=None, repr=False)
+
+    @property
+    def only_judged_here(self) -> bool:
+        """True where no reference case fits, of which neither view nor time is known."""
+        return (self.view, self.since_s, self.until_s) != (None, None, None)
+
+    def fits(self, case: EarlierCase) -> bool:
+        return (
+            (self.label is None or case.label == self.label)
+            and (self.view is None or case.view == self.view)
+            and (self.since_s is None or (case.judged_s is not None and case.judged_s >= self.since_s))
+            and (self.until_s is None or (case.judged_s is not None and case.judged_s < self.until_s))
+            and (self.not_of is None or case.patient_key != self.not_of)
+        )
+
+
+ANY = Wanted()
 
 
 @dataclass(frozen=True)
@@ -73,7 +111,7 @@ class EarlierSet(Protocol):
     def catch_up(self) -> None: ...
 
     def nearest(
-        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str], not_of: str | None = None
+        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str], wanted: Wanted = ANY
     ) -> list[Ranked]: ...
 
 
@@ -115,12 +153,17 @@ class SimilarCases:
         """The k nearest cases, nearest first; never the case `without`, the query itself, nor one of the patient with
         the key `not_of`. Cases without a key may be anybody's.
         """
+        found = self.closest(embedding, k, without=without, wanted=Wanted(not_of=not_of))
+        return tuple(neighbour(near) for near in found)
+
+    def closest(self, embedding: NDArray[np.float32], k: int, *, without: str, wanted: Wanted = ANY) -> list[Ranked]:
+        """As `nearest`, of those that are wanted, with all that is known of them."""
         if k < 1:
-            return ()
-        found = ranked(embedding, list(self._reference.values()), without=(without,), not_of=not_of)
+            return []
+        found = ranked(embedding, list(self._reference.values()), without=(without,), wanted=wanted)
         if self.earlier is not None:  # a reference case that was scored here too is known with its label
-            found += self.earlier.nearest(embedding, k, without=self._reference.keys() | {without}, not_of=not_of)
-        return tuple(Neighbour(case.case_id, away, case.label, case.score) for away, case in _nearest_first(found)[:k])
+            found += self.earlier.nearest(embedding, k, without=self._reference.keys() | {without}, wanted=wanted)
+        return _nearest_first(found)[:k]
 
 
 class ScannedCases:
@@ -138,11 +181,11 @@ class ScannedCases:
         """Nothing to do: a scan is never behind."""
 
     def nearest(
-        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str], not_of: str | None = None
+        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str], wanted: Wanted = ANY
     ) -> list[Ranked]:
         best: list[Ranked] = []
         for page in pages(self._ledger, self._bundle_id):
-            best = _nearest_first(best + ranked(embedding, page, without=without, not_of=not_of))[:k]
+            best = _nearest_first(best + ranked(embedding, page, without=without, wanted=wanted))[:k]
         return best
 
 
@@ -158,14 +201,20 @@ def ranked(
     cases: Sequence[EarlierCase],
     *,
     without: Collection[str],
-    not_of: str | None = None,
+    wanted: Wanted = ANY,
 ) -> list[Ranked]:
-    """Cases with their exact distances, nearest first; none whose id is in `without`, or of the patient `not_of`."""
-    cases = [case for case in cases if case.case_id not in without and (not_of is None or case.patient_key != not_of)]
+    """Cases with their exact distances, nearest first; none whose id is in `without`, or that is not wanted."""
+    cases = [case for case in cases if case.case_id not in without and wanted.fits(case)]
     if not cases:
         return []
     apart = np.stack([case.embedding for case in cases]).astype(np.float64) - embedding.astype(np.float64)
     return _nearest_first(list(zip(np.linalg.norm(apart, axis=1).tolist(), cases, strict=True)))
+
+
+def neighbour(near: Ranked) -> Neighbour:
+    """What a report tells of a similar case."""
+    away, case = near
+    return Neighbour(case.case_id, away, case.label, case.score)
 
 
 def _nearest_first(found: list[Ranked]) -> list[Ranked]:
@@ -176,3 +225,29 @@ def knn_score(neighbours: Sequence[Neighbour]) -> float | None:
     """Mean of the neighbours' scores, the paper's KNN; None when no neighbour has one."""
     scores = [neighbour.score for neighbour in neighbours if neighbour.score is not None]
     return sum(scores) / len(scores) if scores else None
+
+
+def knn_label_share(neighbours: Sequence[Neighbour], labels: tuple[str, str]) -> float | None:
+    """Share of the positive among the neighbours that have one of the bundle's labels; None when none has.
+
+    labels: negative, positive.
+    """
+    known = [neighbour.label for neighbour in neighbours if neighbour.label in labels]
+    return known.count(labels[1]) / len(known) if known else None
+
+
+def disagree(
+    score: float, neighbours: Sequence[Neighbour], labels: tuple[str, str], operating_point: float | None
+) -> bool:
+    """Whether the neighbours speak for the other answer than the network: their mean score lies on the other side of
+    the operating point (of 0.5 where there is none) and far from its score, or three in four of their labels do.
+
+    The measurement behind it is in docs/similar.md.
+    """
+    point = _NO_POINT if operating_point is None else operating_point
+    positive, mean = score >= point, knn_score(neighbours)
+    if mean is not None and positive != (mean >= point) and abs(score - mean) > _FAR:
+        return True
+    known = [neighbour.label for neighbour in neighbours if neighbour.label in labels]
+    against = known.count(labels[0] if positive else labels[1])
+    return len(known) >= _FEWEST_LABELS and against >= _AGAINST * len(known)

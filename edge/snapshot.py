@@ -5,7 +5,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,14 +49,15 @@ def snapshot(path: Path, *, root: Path | None = None) -> Iterator[Snapshot]:
     not a regular file, has more than MAX_HASHED_BYTES, or cannot be opened or read.
     """
     opened = _open(path, root)
-    try:
-        with _frozen(_chunks(opened)) as frozen:
+    with ExitStack() as held:
+        try:
+            frozen = held.enter_context(_frozen(_chunks(opened)))
             seen = os.fstat(opened)
             if root is not None:
                 _check_names(seen)
-            yield replace(frozen, look=Look(seen.st_size, seen.st_mtime_ns, seen.st_ino))
-    finally:
-        os.close(opened)
+        finally:
+            os.close(opened)  # before it waits to be decoded: an open file's name can be read in /proc
+        yield replace(frozen, look=Look(seen.st_size, seen.st_mtime_ns, seen.st_ino))
 
 
 @contextmanager
@@ -84,6 +85,8 @@ def _freeze(chunks: Iterable[bytes], frozen: int) -> Snapshot:
         digest.update(chunk)
         if size_bytes <= MAX_FILE_BYTES:
             _write_all(frozen, chunk)
+        elif size_bytes - len(chunk) <= MAX_FILE_BYTES:
+            os.ftruncate(frozen, HEAD_BYTES)  # the rest is not needed any more: its memory is
     os.lseek(frozen, 0, os.SEEK_SET)
     seals = F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
     fcntl.fcntl(frozen, fcntl.F_ADD_SEALS, seals)

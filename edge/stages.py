@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge.byte_budget import ByteBudget
+from edge.capped_warnings import CappedWarnings
 from edge.config import Config
 from edge.errors import DiskFailed, RadiographError, StateError, StillLinked, Unopenable
 from edge.inbox import Inbox
@@ -16,13 +18,17 @@ from edge.metrics import Metrics
 from edge.outputs.disposal import dispose
 from edge.outputs.report_json import encode, write_result
 from edge.pipeline import Pipeline
-from edge.snapshot import Snapshot, snapshot
+from edge.put_off import Cause
+from edge.snapshot import MAX_FILE_BYTES, Snapshot, snapshot
 from edge.state import StateFolder, files_held
 from edge.store import Ledger
 from edge.values import Decoded, FinishedCase, Reason, Report, Sighting, Source
 
 # A file still being written can look like one of these.
 PERHAPS_UNFINISHED = frozenset({Reason.TRUNCATED, Reason.UNREADABLE, Reason.NO_PIXELS})
+
+# Of all files that are taken and not yet decoded: a queue of the largest would be 2.5 GB.
+HELD_BYTES = 2 * MAX_FILE_BYTES
 
 _LINKED_S = 1.0  # how long a file may have two names before somebody is told
 
@@ -74,7 +80,8 @@ class Take:
     in_flight: digests of what was taken and has no result yet; who ends a way takes them out again.
     put_away: called with the sighting of bytes that have their result already, such as a copy, or an input that a crash
     left behind. unfinished_after_s: how long a file that cannot be read must stand still before that is its result.
-    stays: inputs are kept where they are, also those whose case was forgotten.
+    stays: inputs are kept where they are, also those whose case was forgotten. is_over: nothing more is taken, so that
+    no memory is waited for.
     """
 
     def __init__(
@@ -88,16 +95,27 @@ class Take:
         in_flight: set[str],
         unfinished_after_s: float,
         stays: bool = False,
+        is_over: Callable[[], bool] = lambda: False,
+        held_bytes: int = HELD_BYTES,
     ) -> None:
-        self._ledger, self._inbox, self._logger = ledger, inbox, logger
+        self._ledger, self._inbox = ledger, inbox
+        self._warn = CappedWarnings(logger.warning, counted_in="edge_cxr_unopenable_files")
+        self._budget, self._is_over = ByteBudget(held_bytes), is_over
         self._state, self._put_away, self._in_flight = state, put_away, in_flight
         self._unfinished_after_s, self._stays = unfinished_after_s, stays
         self.unopened = 0  # files that could not be opened, in this run
 
     def __call__(self, sighting: Sighting) -> Taken | None:
-        """None when there is nothing to decode: gone, known already, unfinished, or not to be opened."""
+        """None when there is nothing to decode: gone, known already, unfinished, or not to be opened.
+
+        Waits until so many bytes may be held in memory.
+        """
         found_s = time.monotonic()
         with contextlib.ExitStack() as opened:
+            size_bytes = min(sighting.size_bytes, MAX_FILE_BYTES)  # a file that has grown since is given back at once
+            if not self._budget.take(size_bytes, is_over=self._is_over):
+                return None
+            opened.callback(self._budget.give_back, size_bytes)
             try:
                 root = self._inbox.root_of(sighting.path)
                 frozen = opened.enter_context(snapshot(sighting.path, root=root))
@@ -112,13 +130,15 @@ class Take:
             return Taken(sighting, found_s, frozen, opened.pop_all().close, self._may_still_grow(sighting))
 
     def _put_off(self, sighting: Sighting, fault: Unopenable) -> None:
-        if isinstance(fault, StillLinked) and self._may_still_grow(sighting):
-            self._inbox.look_again(sighting, after_s=_LINKED_S)  # its sender will take the other name away
+        waits = self._unfinished_after_s > 0
+        if waits and isinstance(fault, StillLinked) and not self._inbox.was_put_off(sighting):
+            # Its sender will take the other name away. It may be unfinished all the same: that wait is another.
+            self._inbox.look_again(sighting, after_s=_LINKED_S, cause=Cause.LINKED)
             return
         self.unopened += 1
-        self._logger.warning(str(fault))
-        if self._unfinished_after_s > 0:
-            self._inbox.look_again(sighting, after_s=self._unfinished_after_s)
+        self._warn(str(fault))
+        if waits:
+            self._inbox.look_again(sighting, after_s=self._unfinished_after_s, cause=Cause.UNOPENABLE)
 
     def _is_news(self, sighting: Sighting, frozen: Snapshot) -> bool:
         if frozen.look != sighting.look:  # written in meanwhile: perhaps neither what was there nor what will be

@@ -46,6 +46,7 @@ class Ledger(LedgerReader):
             "status": "scored" if report.scored else "not_scored",
             "reason": report.reason,
             "score": prediction.score if prediction else None,
+            "label": None,
             "instance_key": source.instance_key if source else None,
             "patient_key": source.patient_key if source else None,
             "pixels_sha256": source.pixels_sha256 if source else None,
@@ -56,6 +57,7 @@ class Ledger(LedgerReader):
         columns = ", ".join(row)
         places = ", ".join(f":{column}" for column in row)
         with self._transaction() as connection:
+            row["label"] = _label(connection, report.sha256)
             _make_way(connection, report.sha256, report.bundle_id)
             connection.execute(
                 f"INSERT INTO cases ({columns}) VALUES ({places}) ON CONFLICT (sha256, bundle_id) DO NOTHING", row
@@ -128,11 +130,10 @@ class Ledger(LedgerReader):
         started = {"version": edge.__version__, "bundle": engine.bundle_id[:_BUNDLE_DIGITS], "backend": engine.backend,
                    "precision": engine.precision, "runtime": engine.version}  # fmt: skip
         with self._transaction() as connection:
-            changed = _changes(_last_settings(connection), given)
+            settings_before, before = _last_served(connection)
+            changed = _changes(settings_before, given)
             if changed:
                 self.append(connection, Event.CONFIGURED, {"changed": changed})
-            told = audit.details(connection, Event.BUNDLE_CHANGED)
-            before = told[-1]["to"] if told else None
             if before != engine.bundle_id:
                 names = {"from": before, "to": engine.bundle_id, "name": bundle_name}
                 self.append(connection, Event.BUNDLE_CHANGED, names)
@@ -198,6 +199,12 @@ class Ledger(LedgerReader):
             raise ledger_error(self._path, fault) from None
 
 
+def _label(connection: apsw.Connection, sha256: str) -> str | None:
+    """What a person has said of these bytes: it holds for every report of them."""
+    found = connection.execute("SELECT max(label) FROM cases WHERE sha256 = ?", (sha256,)).get
+    return None if found is None else str(found)
+
+
 def _make_way(connection: apsw.Connection, sha256: str, bundle_id: str) -> None:
     """A case that was asked for again gives way to its new report."""
     connection.execute("DELETE FROM requeued WHERE sha256 = ?", (sha256,))
@@ -217,12 +224,16 @@ def _judgement(report: Report) -> dict[str, str]:
     return told | {"precision": report.engine.precision} | reason
 
 
-def _last_settings(connection: apsw.Connection) -> dict[str, object]:
-    """As the entries of all changes add up."""
+def _last_served(connection: apsw.Connection) -> tuple[dict[str, object], str | None]:
+    """The settings, as the entries of all changes add up, and the bundle. Raises StateError at a broken entry."""
     known: dict[str, object] = {}
-    for detail in audit.details(connection, Event.CONFIGURED):
-        known |= {key: after for key, (_, after) in detail["changed"].items()}
-    return known
+    try:
+        for detail in audit.details(connection, Event.CONFIGURED):
+            known |= {key: after for key, (_, after) in detail["changed"].items()}
+        bundles = [detail["to"] for detail in audit.details(connection, Event.BUNDLE_CHANGED)]
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise audit.changed_by_another() from None
+    return known, bundles[-1] if bundles else None
 
 
 def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, list[object]]:

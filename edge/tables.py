@@ -1,5 +1,6 @@
 """What people read at the command line: tables on a terminal, plain lines in a pipe, JSON for machines."""
 
+import datetime
 import json
 import sys
 from collections.abc import Sequence
@@ -14,8 +15,10 @@ from edge.audit_log import Entry
 from edge.config import Origins
 from edge.demo import DemoOutcome
 from edge.doctor import Check
+from edge.lookup import Lookup, lookup_json
 from edge.outputs.report_json import report_json
-from edge.values import Neighbour, Report, Sighting
+from edge.similarity import EarlierCase
+from edge.values import Report, Sighting
 
 
 class ReportPrinter:
@@ -60,15 +63,41 @@ def print_reports(files: Sequence[Path], reports: Sequence[Report], *, as_json: 
         Console(highlight=False, width=200).print(f"{path}: {_outcome(report)}", soft_wrap=True, markup=False)
 
 
-def print_neighbours(neighbours: Sequence[Neighbour], *, as_json: bool) -> None:
+def print_lookup(lookup: Lookup, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps([asdict(neighbour) for neighbour in neighbours], indent=1))
+        print(json.dumps(lookup_json(lookup), indent=1))
         return
-    table = Table("case", "distance", "label", "score")
-    for near in neighbours:
-        score = "" if near.score is None else f"{near.score:.3f}"
-        table.add_row(near.case_id, f"{near.distance:.3f}", near.label or "unknown", score)
-    Console().print(table)
+    table = Table("case", "distance", "label", "score", "view", "judged")
+    table.columns[0].no_wrap = True
+    for near in lookup.found:
+        case = near.case
+        score = "" if case.score is None else f"{case.score:.3f}"
+        table.add_row(
+            case.case_id, f"{near.distance:.3f}", case.label or "unknown", score, case.view or "", _judged(case)
+        )
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    asked, share = lookup.asked, lookup.knn_label_share
+    console.print(
+        f"network {_score(asked.case.score)}, neighbours' scores {_score(lookup.knn_score)}, "
+        f"positive among their labels {'unknown' if share is None else f'{share:.0%}'}"
+    )
+    noted = [(asked.case, asked.note), *((near.case, near.note) for near in lookup.found)]
+    for case, note in noted:
+        if note:
+            console.print(f"{case.case_id}: {note}", soft_wrap=True)
+    if lookup.warnings:
+        console.print(f"warnings: {', '.join(lookup.warnings)}")
+
+
+def _score(score: float | None) -> str:
+    return "unknown" if score is None else f"{score:.3f}"
+
+
+def _judged(case: EarlierCase) -> str:
+    if case.judged_s is None:
+        return "reference"
+    return datetime.datetime.fromtimestamp(case.judged_s, datetime.UTC).strftime("%Y-%m-%d")
 
 
 def print_demo(outcome: DemoOutcome) -> None:

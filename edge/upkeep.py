@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import apsw
 
-from edge.audit import Event, operator
+from edge.audit import Event, append_each, operator
 from edge.errors import StateError, UsageError
 from edge.ledger_reader import BUSY_MS, ledger_error
 from edge.schema import check_version
@@ -67,6 +68,10 @@ class Upkeep(Ledger):
     Makes and migrates no ledger. Raises StateError when there is none of this version.
     """
 
+    def __init__(self, path: Path, *, site_key: bytes) -> None:
+        self._by = operator()  # before any lock: a directory service may take its time to answer
+        super().__init__(path, site_key=site_key)
+
     def cases(self, case_id: str) -> list[AskedCase]:
         """The files behind a case id: one, none when it is unknown."""
         rows = self._all("SELECT DISTINCT sha256, case_id FROM cases WHERE case_id = ?", case_id)
@@ -97,14 +102,56 @@ class Upkeep(Ledger):
         """Every bundle that judged a case."""
         return [row[0] for row in self._all("SELECT DISTINCT bundle_id FROM cases ORDER BY bundle_id")]
 
-    def ask_again(self, digests: Sequence[str]) -> None:
-        """Commit that these cases are to be judged again. Their reports stay until then."""
+    def scored_by_others(self, bundle_id: str, *, below: int | None = None, most: int = 1000) -> dict[int, AskedCase]:
+        """Cases by their numbers, the latest first, whose last report is a score, and which this bundle has not judged:
+        those with numbers below `below`, at most so many.
+        """
+        rows = self._all(
+            "SELECT number, sha256, case_id FROM cases AS this WHERE number < coalesce(?2, 1 << 62) "
+            "AND status = 'scored' "
+            "AND number = (SELECT max(number) FROM cases WHERE sha256 = this.sha256) "
+            "AND NOT EXISTS (SELECT 1 FROM cases WHERE sha256 = this.sha256 AND bundle_id = ?1) "
+            "ORDER BY number DESC LIMIT ?3",
+            bundle_id,
+            below,
+            most,
+        )
+        return {row[0]: AskedCase(*row[1:]) for row in rows}
+
+    def label(self, case_id: str, label: str | None, *, by: str) -> bool:
+        """Commit what a person says that a case is; None takes the label away. False when there is no such case.
+
+        by: whose word it is. It goes to the audit log, beside who runs the command.
+        """
+        with self._transaction() as connection:
+            connection.execute("UPDATE cases SET label = ? WHERE case_id = ?", (label, case_id))
+            if not connection.changes():
+                return False
+            self.append(connection, Event.LABELLED, {"by": self._by, "for": by, "label": label}, case_id=case_id)
+            return True
+
+    def link(self, case_id: str, note: str) -> bool:
+        """Commit a note on a case, in place of an earlier one; an empty one takes it away. False when there is no such
+        case. The audit log has that it was noted, never what.
+        """
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT DISTINCT sha256 FROM cases WHERE case_id = ?", (case_id,)).fetchall()
+            for (sha256,) in rows:
+                connection.execute("DELETE FROM notes WHERE sha256 = ?", (sha256,))
+                if note:
+                    connection.execute("INSERT INTO notes VALUES (?, ?, ?)", (sha256, note, time.time()))
+            if rows:
+                self.append(connection, Event.LINKED, {"by": self._by, "removed": not note}, case_id=case_id)
+            return bool(rows)
+
+    def ask_again(self, digests: Sequence[str], *, by: str | None = None) -> None:
+        """Commit that these cases are to be judged again. Their reports stay until then. by: else who runs this."""
         for first in range(0, len(digests), _AT_ONCE):
-            rows = [(sha256, time.time()) for sha256 in digests[first : first + _AT_ONCE]]
+            some = digests[first : first + _AT_ONCE]
+            rows, case_ids = [(sha256, time.time()) for sha256 in some], [case_id_of(sha256) for sha256 in some]
             with self._transaction() as connection:
                 connection.executemany("INSERT OR REPLACE INTO requeued VALUES (?, ?)", rows)
-                for sha256, _ in rows:
-                    self.append(connection, Event.REQUEUED, {"by": operator()}, case_id=case_id_of(sha256))
+                append_each(connection, self._site_key, Event.REQUEUED, {"by": by or self._by}, case_ids)
 
     def was_forgotten(self, case_id: str) -> bool:
         key = forgotten_key(self._site_key, case_id)
@@ -134,7 +181,7 @@ class Upkeep(Ledger):
                     values = (blank(str(text)), mention.number)
                     connection.execute(f"UPDATE {mention.table} SET report = ? WHERE number = ?", values)
             if self._erase(connection, found.case_id):
-                detail = {"by": operator(), "mentions": len(found.found + since)}
+                detail = {"by": self._by, "mentions": len(found.found + since)}
                 self.append(connection, Event.FORGOTTEN, detail, case_id=found.case_id)
         return len(found.found + since)
 
@@ -160,7 +207,7 @@ class Upkeep(Ledger):
             key = forgotten_key(self._site_key, sha256)
             connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (key, time.time()))
             connection.execute("UPDATE sightings SET sha256 = ? WHERE sha256 = ?", (key, sha256))
-            for table in (*_TABLES, "requeued"):
+            for table in (*_TABLES, "requeued", "notes"):
                 connection.execute(f"DELETE FROM {table} WHERE sha256 = ?", (sha256,))
         # By this one the command, run again, knows its own work from a mistyped case id.
         key = forgotten_key(self._site_key, case_id)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.decision import UNDECIDED, Decision
+
 CASE_ID_DIGITS = 16
 MODEL_INPUT_SIDE = 1024  # pixels
 INTENDED_USE = "Research use only. Not a medical device."
@@ -72,6 +74,7 @@ class Warn(StrEnum):
     NO_VIEW = "no_view"
     BORDERLINE_LUNGS = "borderline_lungs"
     NEIGHBOURS_PENDING = "neighbours_pending"
+    NEIGHBOURS_DISAGREE = "neighbours_disagree"
 
 
 @dataclass(frozen=True)
@@ -193,8 +196,8 @@ class EngineIdentity:
 class Prediction:
     """The engine's answer for one ModelInput.
 
-    score: 0..1, mean of the members' probabilities; calibrated: by the bundle's temperature. members: each one's own
-    probability, which no temperature changes.
+    score: 0..1, mean of the members' probabilities; calibrated: by the bundle's or a site's temperature.
+    members: each one's own probability, which no temperature changes.
     embedding: float32 [128]. lung_mask: float32 [256, 256] in 0..1. evidence_map: float32 [32, 32] in 0..1.
     """
 
@@ -252,6 +255,7 @@ class Report:
     prediction: Prediction | None = None
     positive: bool | None = None
     operating_point: float | None = None
+    decision: Decision = UNDECIDED
     lung_fraction: float | None = None
     neighbours: tuple[Neighbour, ...] = ()
     knn_score: float | None = None

@@ -19,9 +19,11 @@ import numpy as np
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from edge.bundle import Bundle, LungLimits, is_patient_key, read_bundle
+from edge.calibration import proven_temperature
 from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from edge.known_answer import SCORE_TOLERANCE
+from edge.operating_point import youden_point
 from edge.phantom import LABELS, Phantom, render
 from edge.phantom_dicom import write_dicom
 from edge.quality import lung_fraction
@@ -30,11 +32,9 @@ from edge.values import case_id_of
 from export.bundle_writer import BundleContent, read_content, write_manifest
 from export.loose_graphs import FP32, with_fp32
 from export.recipes import Recipe
-from training.calibration import proven_temperature
 from training.progress import bar
 from training.row import Row
 from training.scorers import EngineAnswer, ask_engine
-from training.statistics import youden_point
 
 GATE_PERCENTILES = (0.2, 99.8)  # rounded outwards to 0.01: at most 1% of frontal radiographs may be refused
 GATE_MARGIN = 0.03

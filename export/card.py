@@ -6,9 +6,9 @@ The first line is the figure that matters most to whoever would trust a score: a
 from typing import Any
 
 from edge.phantom import LABELS
+from edge.statistics import RESAMPLES
 from edge.values import INTENDED_USE
 from export.bundle_writer import BundleContent
-from training.statistics import RESAMPLES
 
 EXTERNAL = "test_eurorad"  # the split from a source that was never trained on, with both labels from it
 _MEANING = {

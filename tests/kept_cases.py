@@ -1,27 +1,39 @@
 """A state folder as a daemon leaves it: rows, result files, and inputs put away."""
 
+import json
 from pathlib import Path
 
 from reports import sighting_of
 
-from edge.outputs.disposal import dispose
+from edge.outputs.durable import write_durably
 from edge.outputs.report_json import encode, write_result
 from edge.state import StateFolder
 from edge.store import Ledger
-from edge.values import Report
+from edge.values import QUARANTINED, Report
 
 
 def finish(
     report: Report, state: StateFolder, ledger: Ledger, incoming: Path, *, after: str = "archive", content: bytes = b""
 ) -> Path:
-    """What the daemon's last stage does with one radiograph. Returns where its file was in the incoming folder."""
+    """What the daemon's last stage does with one radiograph. Returns where its file was in the incoming folder.
+
+    By hand, because the digest of the bytes may be another than the report's, and `dispose` would leave such a file.
+    """
     path = incoming / f"{after}-{report.sha256[:8]}.dcm"
     path.write_bytes(content or report.sha256.encode())
     sighting = sighting_of(path)
     document = encode(report)
     write_result(state.results(report.bundle_id), report.case_id, document)
     ledger.record(report, document, sighting)
-    dispose(sighting, report.finished, state, after=after)
+    case = report.finished
+    if after != "keep" and case.reason in QUARANTINED:
+        reason = {"case_id": case.case_id, "reason": case.reason, "detail": case.detail}
+        write_durably(state.quarantine / f"{case.case_id}.reason.json", (json.dumps(reason) + "\n").encode())
+        write_durably(state.quarantine / f"{case.case_id}.dcm", path.read_bytes())
+    elif after == "archive":
+        write_durably(state.archive / f"{case.case_id}.dcm", path.read_bytes())
+    if after != "keep":
+        path.unlink()
     return path
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.decision import Decision
 from edge.values import EngineIdentity, Neighbour, Prediction, Reason, Report, Sighting, Source, Warn
 
 BUNDLE = "b" * 64
@@ -32,6 +33,7 @@ def scored(number: int, *, score: float = 0.75, instance: str | None = None, pix
         prediction=Prediction(score, {"resnet50": score}, embedding, mask, evidence, ENGINE),
         positive=True,
         operating_point=0.5,
+        decision=Decision("bundle", 0.5),
         lung_fraction=0.31,
         neighbours=(Neighbour("c" * 16, 0.5, "covid", 0.9),),
         knn_score=0.9,

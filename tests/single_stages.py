@@ -68,14 +68,17 @@ def taking(
     put_away: Callable[[FinishedCase], None] = lambda case: None,
     in_flight: set[str] | None = None,
     stays: bool = False,
+    logger: logging.Logger | None = None,
+    **options: Any,
 ) -> Take:
     return Take(
         ledger,
         inbox,
         state,
         lambda sighting, case: put_away(case),
-        logging.Logger("quiet"),
+        logger or logging.Logger("quiet"),
         in_flight=set() if in_flight is None else in_flight,
         unfinished_after_s=60,
         stays=stays,
+        **options,
     )

@@ -1,5 +1,6 @@
 """The audit log: what was done is in it, nobody without the key changes it unseen, and it holds no name or case id."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -365,6 +366,55 @@ def test_a_table_made_anew_to_hold_anything_is_seen_and_read(path: Path) -> None
     assert "entry 4" not in " ".join(check.faults)
     with pytest.raises(StateError, match="entry 5 of the audit log cannot be read; run edge-cxr audit verify"):
         entries(path)
+
+
+COUNT = "UPDATE sqlite_sequence SET seq = {} WHERE name = 'audit'"
+ANYTHING = "DROP TABLE audit; CREATE TABLE audit (number, at_s, event, subject, detail, hash); "
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (COUNT.format("'abc'"), "count of the numbers it has given is no number"),
+        (COUNT.format("x'00'"), "count of the numbers it has given is no number"),
+        (COUNT.format(2**63 - 1), f"entries 7 to {2**63 - 1} are missing"),
+        (f"INSERT INTO audit VALUES ({2**63 - 1}, 1.0, 'x', NULL, '{{}}', x'00')", f"entries 7 to {2**63 - 2} are"),
+        (ANYTHING + "INSERT INTO audit VALUES ('x', 1, 'y', NULL, 'z', 'h')", "an entry without a number was put in"),
+        (ANYTHING + "INSERT INTO audit VALUES (6, NULL, NULL, NULL, NULL, NULL)", "entries 1 to 5 are missing"),
+        *[
+            (f"UPDATE audit SET detail = '{detail}' WHERE number = {number}", f"entry {number} is not")
+            for number in (1, 2)  # configured, bundle_changed
+            for detail in ("[", "[]", "1", "{}", '{"changed":[]}', '{"changed":{"a":1}}', '{"changed":{"a":[]}}')
+        ],
+    ],
+)
+def test_what_somebody_wrote_by_hand_is_named_and_nothing_is_added_to_it(path: Path, change: str, words: str) -> None:
+    forger = Forger(path)
+    with contextlib.suppress(apsw.SQLError), forger as connection:  # without a table the triggers are not put back
+        connection.execute(change)
+    before = rows_of(path)
+    assert words in " ".join(verify(path).faults)
+    with contextlib.suppress(StateError):
+        entries(path)
+    with Ledger(path, site_key=KEY) as ledger, pytest.raises(StateError, match="run edge-cxr audit verify"):
+        ledger.note_start({"after": "keep"}, bundle_name="tiny", engine=ENGINE)
+    assert rows_of(path) == before
+
+
+def rows_of(path: Path) -> list[tuple[object, ...]]:
+    connection = apsw.Connection(str(path))
+    found = connection.execute("SELECT * FROM audit").fetchall()
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize("at_s", [1e18, 9e15, -9e15])
+def test_a_time_that_no_calendar_has_is_named(path: Path, at_s: float) -> None:
+    with Forger(path) as connection:
+        connection.execute("UPDATE audit SET at_s = ? WHERE number = 2", (at_s,))
+    with pytest.raises(StateError, match="entry 2 of the audit log cannot be read; run edge-cxr audit verify"):
+        entries(path)
+    assert "entry 2 is not" in verify(path).faults[0]
 
 
 def test_more_entries_than_are_read_at_once(tmp_path: Path) -> None:

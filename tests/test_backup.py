@@ -1,6 +1,7 @@
 """A backup is one moment of the ledger; what is restored of it is the same to the last byte, or not there at all."""
 
 import errno
+import json
 import os
 import shutil
 import threading
@@ -13,9 +14,11 @@ import pytest
 from kept_cases import finish, tree
 from kill_points import killed_at
 from reports import BUNDLE, refused, scored, sha, sighting_of
+from test_store import VERSION_1, VERSION_2
 
 from edge.backup import backup, restore
 from edge.errors import StateError, UsageError
+from edge.forget import forget
 from edge.ledger_copy import check_copy, documents
 from edge.state import StateFolder, lock_state, open_state
 from edge.store import Ledger
@@ -127,6 +130,31 @@ def test_while_the_daemon_writes(state: StateFolder, daemon: Ledger, incoming: P
         assert [ledger.finished(digest) is not None for digest in expected] == [True] * len(expected)
     result = tree(state.results(BUNDLE))
     assert tree(tmp_path / "new" / "results" / BUNDLE[:12]).items() <= result.items()
+
+
+@pytest.mark.parametrize("version", [VERSION_1, VERSION_2], ids=["1", "2"])
+def test_of_an_old_backup_nothing_that_is_forgotten_later_is_left(tmp_path: Path, version: str) -> None:
+    """Its tables are written anew; the pages of the old ones held every report and embedding too."""
+    (tmp_path / "backup").mkdir()
+    (tmp_path / "backup" / "site.key").write_bytes(bytes(32))
+    connection = apsw.Connection(str(tmp_path / "backup" / "ledger.sqlite"))
+    connection.execute(version)
+    columns = "sha256, bundle_id, case_id, status, embedding, report, finished_s"
+    marks = {number: f"mark{number:04d} " for number in range(60)}
+    for number, mark in marks.items():
+        report = json.dumps({"case_id": sha(number)[:16], "mark": mark * 80, "neighbours": []})
+        row = (sha(number), BUNDLE, sha(number)[:16], "scored", mark.encode() * 50, report, 1.0)
+        connection.execute(f"INSERT INTO cases ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        if version == VERSION_2:
+            connection.execute("INSERT INTO superseded VALUES (?, ?, ?, 1.0, 2.0)", (sha(number), BUNDLE, report))
+    connection.close()
+    restore(tmp_path / "backup", tmp_path / "new")
+    state = open_state(tmp_path / "new")
+    with Upkeep(state.ledger, site_key=state.site_key) as upkeep:
+        forget([sha(number)[:16] for number in range(10, 50)], state, upkeep)
+    stored = b"".join(path.read_bytes() for path in state.root.glob("ledger.sqlite*"))
+    left = [number for number, mark in marks.items() if mark.encode() in stored]
+    assert left == [*range(10), *range(50, 60)]
 
 
 def test_a_backup_killed_at_any_point_leaves_the_earlier_one(tmp_path: Path, incoming: Path) -> None:

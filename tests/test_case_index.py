@@ -16,7 +16,7 @@ from reports import scored, sha
 from edge.case_index import PAGE, EarlierCases, add, differing, empty_index, search
 from edge.index_file import Stamp, load, locked, path_of, remove_all, save
 from edge.outputs.report_json import encode
-from edge.similarity import Extent, NumberedCase, ScannedCases
+from edge.similarity import Extent, NumberedCase, ScannedCases, Wanted
 from edge.store import Ledger
 
 MANY = 3 * PAGE
@@ -90,17 +90,17 @@ def test_a_patients_cases_are_left_out_as_a_search_of_all_would(
     ledger = FakeLedger(cases)
     earlier = EarlierCases(Path("unused"), ledger, BUNDLE, size=128)
     completed(earlier)
-    found = earlier.nearest(query, k, without=(), not_of="a" * 64)
-    assert found == ScannedCases(ledger, BUNDLE).nearest(query, k, without=(), not_of="a" * 64)
+    found = earlier.nearest(query, k, without=(), wanted=Wanted(not_of="a" * 64))
+    assert found == ScannedCases(ledger, BUNDLE).nearest(query, k, without=(), wanted=Wanted(not_of="a" * 64))
     assert len(found) == min(k, others)
-    assert len(earlier.nearest(query, k, without=(), not_of=None)) == min(k, patients_own + others)
+    assert len(earlier.nearest(query, k, without=())) == min(k, patients_own + others)
 
 
 def test_others_are_found_behind_more_cases_of_a_patient_than_are_looked_at_else(tmp_path: Path) -> None:
     query, cases = numbered(1, 1)[0].embedding, numbered(3000, 1)
     own = [replace(case, patient_key="a" * 64, embedding=query + case.embedding / 20) for case in cases[:-2]]
     earlier = completed(opened(tmp_path, FakeLedger(own + cases[-2:])))
-    found = [case.number for _, case in earlier.nearest(query, 4, without=(), not_of="a" * 64)]
+    found = [case.number for _, case in earlier.nearest(query, 4, without=(), wanted=Wanted(not_of="a" * 64))]
     assert sorted(found) == [2999, 3000]
     earlier.catch_up()
     assert len(earlier) == 3000  # that so many were of one patient is no sign of wear
@@ -495,3 +495,18 @@ def test_the_thread_that_adds_and_those_that_search_do_not_disturb_each_other(tm
     for thread in threads:
         thread.join(60)
     assert faults == []
+
+
+@pytest.mark.parametrize("rare", [1, 40])
+def test_few_wanted_among_many_are_found_and_a_new_label_needs_no_rebuild(tmp_path: Path, rare: int) -> None:
+    """The index knows no labels: they are the ledger's, as they are at this moment."""
+    query, ledger = numbered(1, 1)[0].embedding, FakeLedger([replace(case, label=None) for case in numbered(MANY, 2)])
+    earlier = completed(opened(tmp_path, ledger))
+    wanted = Wanted(label="covid")
+    assert earlier.nearest(query, 4, without=(), wanted=wanted) == []
+    far_off = sorted(ledger.cases.values(), key=lambda case: float(np.linalg.norm(case.embedding - query)))[-rare:]
+    for case in far_off:
+        ledger.cases[case.number] = replace(case, label="covid")
+    found = earlier.nearest(query, 4, without=(), wanted=wanted)
+    assert found == ScannedCases(ledger, BUNDLE).nearest(query, 4, without=(), wanted=wanted)
+    assert len(found) == min(rare, 4)

@@ -201,15 +201,18 @@ def test_infer_gives_reports_in_order_and_fails_when_one_is_refused(bundle: Path
 
 
 def test_similar_by_file_and_by_case(bundle: Path, chest: Path, incoming: Path, tmp_path: Path) -> None:
-    by_file = json.loads(call("similar", chest, "--bundle", bundle, "--json", "-k", "3").stdout)
+    told = json.loads(call("similar", chest, "--bundle", bundle, "--json", "-k", "3").stdout)
+    by_file = told["neighbours"]
     assert len(by_file) == 3
+    assert told["knn_score"] == pytest.approx(sum(near["score"] for near in by_file) / 3)
     assert by_file == sorted(by_file, key=lambda near: near["distance"])
     chest.rename(incoming / "chest.dcm")
     state = tmp_path / "state"
     watched = call("watch", incoming, "--state", state, "--bundle", bundle, "--once", "--json")
     case_id = json.loads(watched.stdout)["case_id"]
     by_case = json.loads(call("similar", case_id, "--bundle", bundle, "--state", state, "--json", "-k", "3").stdout)
-    assert by_case == by_file
+    assert by_case["neighbours"] == by_file
+    assert (by_case["score"], by_case["knn_score"]) == (pytest.approx(told["score"]), told["knn_score"])
     assert_one_line(call("similar", "0" * 16, "--bundle", bundle, "--state", state), 2, "has no score")
     assert_one_line(call("similar", "nothing", "--bundle", bundle, "--state", state), 2, "neither a file nor a case")
 
@@ -233,6 +236,7 @@ def test_doctor_names_what_is_wrong(bundle: Path, tmp_path: Path) -> None:
         "ledger library",
         "state folder",
         "bundle",
+        "decode worker",
         "GPU",
         "known answers",
     ]
@@ -267,3 +271,17 @@ def test_a_link_is_followed_where_a_person_names_it(bundle: Path, chest: Path, t
     link.symlink_to(chest)
     for command in ("infer", "similar"):
         assert call(command, link, "--bundle", bundle).exit_code == 0
+
+
+def test_similar_draws_a_sheet_and_shows_only_what_is_wanted(bundle: Path, chest: Path, tmp_path: Path) -> None:
+    asked = ("similar", chest, "--bundle", bundle, "--state", tmp_path / "state")
+    shown = call(*asked, "--label", "other", "--sheet", tmp_path / "sheet.png")
+    assert shown.exit_code == 0
+    assert shown.stdout.count("other") == 4
+    assert "positive among their labels 0%" in shown.stdout
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert_one_line(call(*asked, "--view", "AP"), 2, "neither view nor time", "include_earlier_cases")
+    assert_one_line(call(*asked, "--max-age-days", "3"), 2, "neither view nor time")
+    assert_one_line(call(*asked, "--since", "2026-01-31", "--max-age-days", "3"), 2, "the same thing twice")
+    assert_one_line(call(*asked, "--reference-images", tmp_path), 2, "add --sheet")
+    assert call(*asked, "--view", "LATERAL").exit_code == 2

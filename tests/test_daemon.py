@@ -17,17 +17,26 @@ from typing import Any
 import apsw
 import pytest
 from fake_engine import FakeEngine
+from faulty import FaultyEngine, swapped
 from tiny_bundle import write_manifest, write_tiny_bundle
 
+from edge.audit import Event
+from edge.audit_log import AuditLog
 from edge.config import Config
 from edge.daemon import Daemon
+from edge.engine_room import EngineRoom
+from edge.engines import Engine
 from edge.errors import EngineError, StateError, Stopped, UsageError
 from edge.forget import forget
+from edge.imaging.decode_pool import Decodes
 from edge.inbox import Inbox
 from edge.index_file import load
+from edge.known_answer import KnownAnswerFailed
+from edge.log import FIELDS
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom, write_png
 from edge.pipeline import Pipeline
+from edge.put_off import Cause
 from edge.reading_room import open_pipeline
 from edge.stages import Take, Taken
 from edge.state import open_state
@@ -91,7 +100,7 @@ def watching(config: Config, incoming: Path, on_report: Callable[[Sighting, Repo
     thread.start()
     try:
         # Files that come from here on are announced; those before are scanned for, and must stand still for 5 s.
-        wait_until(lambda: daemon._not_ready is None or not thread.is_alive())
+        wait_until(lambda: daemon._standing.not_ready is None or not thread.is_alive())
         time.sleep(0.2)
         yield daemon
     finally:
@@ -194,15 +203,159 @@ def test_minors_are_outside_the_intended_use(config: Config, incoming: Path) -> 
 
 
 def test_a_failed_known_answer_stops_before_anything_is_scored(config: Config, incoming: Path, tmp_path: Path) -> None:
-    wrong = write_tiny_bundle(tmp_path / "wrong")
-    expected = json.loads((wrong / "golden/expected.json").read_text())
-    expected["cases"][0]["precisions"]["fp32"]["score"] += 0.02
-    (wrong / "golden/expected.json").write_text(json.dumps(expected))
-    write_manifest(wrong)
+    wrong = wrong_bundle(tmp_path / "wrong")
     phantom(incoming / "a.dcm")
     with pytest.raises(EngineError, match="known-answer test failed"):
         run_once(Config(**{**vars(config), "bundle": str(wrong)}), incoming)
     assert results(config) == []
+
+
+def wrong_bundle(folder: Path) -> Path:
+    """Its network answers otherwise than its golden case says."""
+    write_tiny_bundle(folder)
+    expected = json.loads((folder / "golden/expected.json").read_text())
+    expected["cases"][0]["precisions"]["fp32"]["score"] += 0.02
+    (folder / "golden/expected.json").write_text(json.dumps(expected))
+    write_manifest(folder)
+    return folder
+
+
+@contextmanager
+def out_of_service(daemon: Daemon) -> Iterator[None]:
+    """A daemon in a thread that ends with a wrong known answer, once it is stopped."""
+    raised: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            daemon.run()
+        except BaseException as fault:
+            raised.append(fault)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    try:
+        yield
+        assert thread.is_alive()
+    finally:
+        daemon.stop()
+        thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert [type(fault) for fault in raised] == [KnownAnswerFailed]
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def ready_line(address: str) -> str:
+    try:
+        return urllib.request.urlopen(f"http://{address}/readyz").read().decode()
+    except urllib.error.HTTPError as refused:
+        assert refused.code == 503
+        return refused.read().decode()
+
+
+def test_after_wrong_answers_at_the_start_the_box_stays_and_says_so(
+    config: Config, incoming: Path, tmp_path: Path
+) -> None:
+    address = free_address()
+    wrong = Config(**{**vars(config), "bundle": str(wrong_bundle(tmp_path / "wrong")), "listen": address})
+    phantom(incoming / "a.dcm")
+    os.utime(incoming / "a.dcm", (1, 1))
+    daemon = Daemon(wrong, incoming, once=False, logger=quiet())
+    with out_of_service(daemon):
+        wait_until(lambda: daemon._standing.not_ready != "starting: the known-answer test has not passed yet")
+        assert ready_line(address).startswith("out of service: known-answer test failed: golden/a.dcm gives score")
+        assert urllib.request.urlopen(f"http://{address}/livez").read() == b"ok\n"
+        text = urllib.request.urlopen(f"http://{address}/metrics").read().decode()
+        assert 'edge_cxr_known_answer_tests_total{outcome="failed"} 1.0' in text
+        assert "edge_cxr_ready 0.0" in text
+        assert "edge_cxr_known_answer_last_pass_timestamp_seconds 0.0" in text
+    assert results(config) == []
+    assert (incoming / "a.dcm").exists()
+
+
+class TurningRoom(EngineRoom):
+    """Its engine scores rightly until it is told to be wrong."""
+
+    engine: FaultyEngine
+
+    def first(self, decoder: Decodes) -> Engine:
+        TurningRoom.engine = FaultyEngine(super().first(decoder), swapped, is_wrong=False)
+        return self.engine
+
+
+def test_wrong_answers_while_running_end_the_scoring_for_good(config: Config, incoming: Path) -> None:
+    address = free_address()
+    often = Config(**{**vars(config), "listen": address, "known_answer_s": 0.2, "after": "delete"})
+    seen: list[Report] = []
+    lines: list[tuple[str, dict[str, str]]] = []
+    logger = quiet()
+    logger.addFilter(lambda record: bool(lines.append((record.getMessage(), getattr(record, FIELDS, {})))) or True)
+    daemon = Daemon(
+        often, incoming, once=False, logger=logger, on_report=lambda _, report: seen.append(report),
+        open_room=TurningRoom,
+    )  # fmt: skip
+
+    def metric(name: str) -> float:
+        text = urllib.request.urlopen(f"http://{address}/metrics").read().decode()
+        return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"edge_cxr_{name}"))
+
+    with out_of_service(daemon):
+        wait_until(lambda: daemon._standing.not_ready is None)
+        time.sleep(0.2)
+        phantom(incoming / "a.dcm")
+        wait_until(lambda: len(seen) == 1)
+        wait_until(lambda: metric('known_answer_tests_total{outcome="passed"}') >= 2)
+        assert (metric("ready"), ready_line(address)) == (1, "ready\n")
+        TurningRoom.engine.is_wrong = True
+        wait_until(lambda: ready_line(address).startswith("out of service: known-answer test failed"))
+        last_pass_s = metric("known_answer_last_pass_timestamp_seconds")
+        assert 0 <= time.time() - last_pass_s < PATIENCE_S
+        assert (metric("ready"), metric('known_answer_tests_total{outcome="failed"}')) == (0, 1)
+        TurningRoom.engine.is_wrong = False  # it stays out of service: nobody knows what it was
+        phantom(incoming / "b.dcm", seed=2)
+        time.sleep(1.0)
+        assert ready_line(address).startswith("out of service")
+        assert urllib.request.urlopen(f"http://{address}/livez").read() == b"ok\n"
+        (told,) = [(text, fields) for text, fields in lines if text.startswith("out of service")]
+        assert "judge it again" in told[0]
+        assert told[1] == {"last_pass": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(last_pass_s))}
+    assert [path.name for path in incoming.iterdir()] == ["b.dcm"]
+    assert len(seen) == len(results(config)) == 1
+    with AuditLog(Path(config.state, "ledger.sqlite"), site_key=open_state(Path(config.state)).site_key) as log:
+        stopped = list(log.entries(event=Event.STOPPED))
+    assert [entry.detail for entry in stopped] == [{"reason": "KnownAnswerFailed", **told[1]}]
+
+
+def test_what_is_under_way_when_an_answer_is_wrong_is_neither_scored_nor_written(
+    config: Config, incoming: Path
+) -> None:
+    """One radiograph is between decoder and engine when the verdict falls, another waits to be written."""
+    daemon = Daemon(config, incoming, once=False, logger=quiet())
+    nothing: Any = None
+    pipeline = Pipeline(nothing, FakeEngine(), nothing, nothing)
+    scored: list[Taken] = []
+    step = daemon._scored(scored.append)  # type: ignore[arg-type]
+    taken = Taken(Sighting(incoming / "a.dcm", 1, 1, 1), 0.0)
+    begun = threading.Event()
+
+    def score() -> None:
+        begun.set()
+        step(taken)
+
+    with pytest.raises(KnownAnswerFailed), daemon._lent(pipeline):
+        waiting = threading.Thread(target=score)
+        waiting.start()
+        assert begun.wait(PATIENCE_S)
+        waiting.join(0.2)
+        raise KnownAnswerFailed("known-answer test failed")
+    waiting.join(PATIENCE_S)
+    assert scored == []
+    assert daemon._over.is_set()
+    assert not daemon._stop.is_set()
 
 
 def test_a_watching_daemon_scores_what_arrives_and_leaves_slow_writers_time(config: Config, incoming: Path) -> None:
@@ -249,6 +402,9 @@ def test_health_and_metrics_over_http(config: Config, incoming: Path) -> None:
             urllib.request.urlopen(f"http://{address}/elsewhere")
     assert 'edge_cxr_studies_total{reason="none",status="scored"} 1.0' in text
     assert 'edge_cxr_known_answer_tests_total{outcome="passed"} 1.0' in text
+    assert "edge_cxr_drift_radiographs 1.0" in text
+    (drift,) = Path(config.state, "drift").iterdir()
+    assert [name for name, values in json.loads(drift.read_bytes())["first"].items() if len(values) != 1] == []
     for stage in ("decode", "preprocess", "infer", "retrieve", "write"):
         assert f'edge_cxr_stage_duration_seconds_count{{stage="{stage}"}} 1.0' in text
 
@@ -318,7 +474,7 @@ class NeverWhole:
     def catch_up(self) -> None:
         pass
 
-    def nearest(self, embedding: object, k: int, *, without: object) -> list[Any]:
+    def nearest(self, embedding: object, k: int, **_: object) -> list[Any]:
         return []
 
 
@@ -343,7 +499,7 @@ def test_a_link_in_place_of_a_seen_file_is_not_followed_and_not_forgotten(config
     put_back: list[float] = []
 
     class Recording(Inbox):
-        def look_again(self, sighting: Sighting, *, after_s: float) -> None:
+        def look_again(self, sighting: Sighting, *, after_s: float, cause: Cause = Cause.UNFINISHED) -> None:
             put_back.append(after_s)
 
     warnings: list[str] = []

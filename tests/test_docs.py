@@ -42,6 +42,8 @@ def test_every_metric_is_documented_and_exists() -> None:
         "operations.md",
         "security.md",
         "audit.md",
+        "trust.md",
+        "similar.md",
         "reasons.md",
         "configuration.md",
         "metrics.md",

@@ -18,7 +18,7 @@ from reports import BUNDLE, refused, scored, sha, sighting_of
 from edge.errors import StateError, UsageError
 from edge.forget import Forgotten, forget
 from edge.mentions import result_without
-from edge.outputs.disposal import dispose
+from edge.outputs.durable import write_durably
 from edge.outputs.report_json import encode, report_json, write_result
 from edge.requeue import choose, requeue
 from edge.state import StateFolder, files_held, open_state
@@ -362,7 +362,7 @@ def test_a_case_whose_file_is_being_put_away_is_forgotten_after_that(
     daemon.record(gone(), encode(gone()), sighting)
     with kept_waiting(state, lambda: forget([CASE], state, upkeep)):
         assert len(daemon.reports(CASE)) == 1
-        dispose(sighting, gone().finished, state, after="archive")
+        write_durably(state.archive / f"{CASE}.dcm", PIXELS)
         assert len(tree(state.archive)) == 1
     assert remains(state.root) == set()
 

@@ -1,10 +1,12 @@
 """What a sender can do with names, links, pipes and folders: nothing of another's is read, moved or named after it."""
 
+import hashlib
 import os
 import stat
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ from edge.store import Ledger
 from edge.values import FinishedCase, Reason, Sighting
 
 SECRET, INNOCENT = b"secret of another", b"innocent radiograph"
+CASE = hashlib.sha256(INNOCENT).hexdigest()[:16]
 ROUNDS = 150
 
 
@@ -132,7 +135,7 @@ def test_nothing_outside_is_renamed_even_for_a_moment(
         return found
 
     monkeypatch.setattr("edge.outputs.disposal.look", swapped_after_the_look)
-    dispose(sighting, FinishedCase("c" * 16, None, None, None), state, after="archive", root=root)
+    dispose(sighting, FinishedCase(CASE, None, None, None), state, after="archive", root=root)
     assert outside_then == [["file"], ["file"]]
     assert contents(state.archive) == [INNOCENT]
     assert contents(root / ".hostile") == []
@@ -179,7 +182,7 @@ def test_no_name_of_a_sender_goes_beyond_the_incoming_folder(
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-@pytest.mark.parametrize("name", [f"{ASIDE}0011223344556677", f"{ASIDE}{'n' * 245}", ASIDE], ids=["id", "long", "bare"])
+@pytest.mark.parametrize("name", [f"{ASIDE}{CASE}", f"{ASIDE}{'n' * 245}", ASIDE], ids=["id", "long", "bare"])
 def test_planted_names_of_what_is_set_aside_do_no_harm(
     root: Path, state: StateFolder, hostile: Callable[[Path, Path], None], name: str
 ) -> None:
@@ -189,7 +192,7 @@ def test_planted_names_of_what_is_set_aside_do_no_harm(
     recovered, hidden = recover_set_aside(root)
     if hostile is second_name:
         assert (recovered, hidden) == (1, 0)
-        assert len(list(root.iterdir())) == len(before)
+        assert len(list(root.iterdir())) == len(before) - 1  # of two names of one file that a crash may have left, one
         assert max(len(path.name) for path in root.iterdir()) <= 255
         with pytest.raises(Unopenable, match="names"), snapshot(root / name.removeprefix("."), root=root):
             pass
@@ -198,7 +201,7 @@ def test_planted_names_of_what_is_set_aside_do_no_harm(
         assert sorted(os.listdir(root)) == before  # noqa: PTH208
     assert (root.parent / "outside" / "file").read_bytes() == SECRET
     sighting = sighting_of(root / "ward" / "file")
-    dispose(sighting, FinishedCase("0011223344556677", None, None, None), state, after="archive", root=root)
+    dispose(sighting, FinishedCase(CASE, None, None, None), state, after="archive", root=root)
     assert contents(state.archive) == [INNOCENT]
 
 
@@ -231,7 +234,7 @@ def test_the_archive_keeps_no_file_that_its_sender_can_still_write(root: Path, s
     (root / "ward" / "other").hardlink_to(path)
     path.chmod(0o666)
     with path.open("r+b") as held:
-        dispose(sighting_of(path), FinishedCase("c" * 16, None, None, None), state, after="archive", root=root)
+        dispose(sighting_of(path), FinishedCase(CASE, None, None, None), state, after="archive", root=root)
         held.write(b"changed afterwards")
     (kept,) = state.archive.iterdir()
     assert kept.read_bytes() == INNOCENT
@@ -259,7 +262,7 @@ def test_a_file_written_in_while_it_is_copied_is_put_back(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "read", once(while_it_is_written_in))
-        dispose(sighting, FinishedCase("c" * 16, None, None, None), state, after="archive", root=root)
+        dispose(sighting, FinishedCase(CASE, None, None, None), state, after="archive", root=root)
     assert list(state.archive.iterdir()) == []
     assert path.read_bytes() == INNOCENT + b"."
 
@@ -272,9 +275,9 @@ def test_everything_in_a_state_folder_is_private_whatever_the_umask(root: Path, 
         with Ledger(state.ledger, site_key=state.site_key) as ledger:
             for number, reason in enumerate((None, None, Reason.TRUNCATED)):
                 path = root / f"{number}"
-                path.write_bytes(INNOCENT)
+                path.write_bytes(b"%d" % number)
                 path.chmod(0o777)
-                report = scored(number)
+                report = replace(scored(number), sha256=hashlib.sha256(b"%d" % number).hexdigest())
                 write_result(state.results(report.bundle_id), report.case_id, encode(report))
                 ledger.record(report, encode(report), sighting_of(path))
                 finished = FinishedCase(report.case_id, "dicom", reason, None)

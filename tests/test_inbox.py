@@ -5,7 +5,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +14,12 @@ import pytest
 
 from edge.errors import Unopenable
 from edge.folders import Folders
-from edge.inbox import Inbox, Pace, mode
+from edge.inbox import Inbox, mode
 from edge.looks import is_temporary, look
 from edge.mounts import announces, filesystem_of
 from edge.notifications import Changes, Notifications
+from edge.put_off import Cause
+from edge.scans import Pace
 from edge.values import Sighting
 from edge.window import SIZE
 
@@ -464,7 +466,7 @@ def test_more_files_than_memory_is_given_for_come_all_and_in_order(tmp_path: Pat
     found, most = [], 0
     for sighting in inbox.settled(threading.Event()):
         found.append(int(sighting.path.name))
-        most = max(most, len(inbox._window))
+        most = max(most, len(inbox._waiting.window))
     assert sorted(found) == list(range(count))
     assert most <= SIZE
     oldest = [number for place, number in enumerate(found) if place % 4 != 3]
@@ -487,7 +489,7 @@ def test_a_file_that_comes_during_a_backlog_is_not_kept_waiting(tmp_path: Path) 
 
 
 def test_taken_back_files_that_fill_the_window_are_not_lost(tmp_path: Path) -> None:
-    """Deferred files fall out of a full window like others, and are found again when their time has come."""
+    """Of more than are kept the others are found again by a scan when their time has come."""
     count = 2 * SIZE
     for number in range(count):
         (tmp_path / f"{number:06}").touch()
@@ -636,15 +638,17 @@ def test_files_that_are_gone_are_not_remembered(tmp_path: Path) -> None:
     inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S))
     for sighting in inbox.settled(threading.Event()):
         if sighting.path.name == "c":
-            inbox.look_again(sighting, after_s=3 * LOOK_S)
+            inbox.look_again(sighting, after_s=3 * LOOK_S, cause=Cause.UNOPENABLE)
             assert inbox.was_deferred(sighting)
+            assert inbox.unopenable == 1
             break
     assert len(inbox._handed_out) == 2
     for name in "abc":
         (tmp_path / name).unlink()
-    inbox._scan(None)
+    inbox._scan()
     assert len(inbox._handed_out) == 0
-    assert inbox._deferred == {}
+    assert inbox.unopenable == 0
+    assert not inbox.was_deferred(sighting)
 
 
 def test_scans_keep_their_distance(tmp_path: Path) -> None:
@@ -656,8 +660,116 @@ def test_scans_keep_their_distance(tmp_path: Path) -> None:
         inbox = Inbox(tmp_path, lambda seen: True, pace=Pace(scan_s=1e-9, poll_s=1e-9), watching=watching_by)
         with Notifications() as notifications:
             started_s = time.monotonic()
-            inbox._scan_in_time(notifications if watching_by == "events" else None)
+            inbox._scans.begin(inbox._walk(notifications if watching_by == "events" else None))
+            while inbox._scans.is_running:
+                inbox._scans.go_on()
             spent_s = time.monotonic() - started_s
-            pauses[watching_by] = (inbox._next_scan_s - time.monotonic()) / spent_s
+            pauses[watching_by] = (inbox._scans._next_s - time.monotonic()) / spent_s
     assert pauses["events"] > 40  # of the wall clock: the CPU time is the greater part of it
     assert 10 < pauses["polling"] < 21
+
+
+def crowd(root: Path, count: int) -> None:
+    """Half of them older and half newer than whatever comes: in the window's order it is in their middle."""
+    root.mkdir()
+    for name, mtime_s in (("old", 1), ("new", 2**33)):
+        (root.parent / name).touch()
+        os.utime(root.parent / name, (mtime_s, mtime_s))
+        for number in range(count // 2):
+            (root / f"{name}{number}").hardlink_to(root.parent / name)
+
+
+def test_files_put_off_keep_no_other_waiting_however_many(tmp_path: Path) -> None:
+    """They come again and again and are put off each time, as hard links and files without permission are."""
+    root = tmp_path / "in"
+    crowd(root, SIZE + 1000)
+    pace = Pace(look_s=LOOK_S, still_s=LOOK_S, scan_s=SCAN_S)
+    inbox, deadline = Inbox(root, nothing_known, pace=pace), time.monotonic() + PATIENCE_S
+    for tries, sighting in enumerate(inbox.watch(threading.Event()), 1):
+        if sighting.path.name == "radiograph":
+            break
+        inbox.look_again(sighting, after_s=1.0)
+        if tries == SIZE + 1000:  # all of them wait, or are due
+            (root / "radiograph").write_bytes(b"x")
+        assert len(inbox._waiting.window) <= SIZE
+        assert len(inbox._waiting.put_off) <= SIZE
+        assert time.monotonic() < deadline, f"after {tries} tries of the others"
+
+
+def test_what_is_due_comes_though_new_files_go_on_and_on(tmp_path: Path) -> None:
+    (tmp_path / "first").write_bytes(b"x")
+    for number in range(400):
+        (tmp_path / f"{number}").write_bytes(b"x")
+    os.utime(tmp_path / "first", (1, 1))
+    inbox, names = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S)), []
+    for sighting in inbox.settled(threading.Event()):
+        names.append(sighting.path.name)
+        if len(names) == 1:
+            inbox.look_again(sighting, after_s=1e-9)
+    assert names[0] == "first"
+    assert "first" in names[1:8]
+
+
+def test_a_wait_for_other_names_is_none_for_the_writer(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"half")
+    inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S))
+    seen = look(tmp_path / "file")
+    assert seen is not None
+    assert not inbox.was_put_off(seen)
+    inbox.look_again(seen, after_s=LOOK_S, cause=Cause.LINKED)
+    assert inbox.was_put_off(seen)
+    assert not inbox.was_deferred(seen)
+    inbox.look_again(seen, after_s=LOOK_S)
+    assert inbox.was_deferred(seen)
+
+
+def test_files_are_handed_out_while_a_long_scan_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.scans._PIECE_S", 0.0)  # a piece is one folder
+    for number in range(300):
+        (tmp_path / f"{number}").mkdir()
+    inbox = Inbox(tmp_path, nothing_known, pace=Pace(look_s=LOOK_S, still_s=0.0, scan_s=RARELY_S))
+    stop = threading.Event()
+    changes = iter([Changes(closed=(tmp_path / "file",))])
+    monkeypatch.setattr(Notifications, "read", lambda self, *, wait_s: next(changes, Changes()))
+    (tmp_path / "file").write_bytes(b"x")
+    found = []
+    for sighting in inbox.watch(stop):
+        found.append(sighting.path.name)
+        assert inbox._scans.is_running
+        break
+    assert found == ["file"]
+
+
+def test_who_scans_may_do_other_things_at_each_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no files are, and within a folder of many."""
+    (tmp_path / "wide").mkdir()
+    for number in range(10):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / "wide" / f"{number}").mkdir()
+    monkeypatch.setattr("edge.folders._BATCH", 3)
+    batches = list(Folders(tmp_path).all(lambda folder, told: None))
+    assert len(batches) == 22 + 11 // 3 + 10 // 3
+    assert not any(batch.sightings for batch in batches)
+
+
+def test_what_is_handed_out_while_a_scan_goes_on_comes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It appears in a folder that the scan has passed, and is not among those that the scan found."""
+    monkeypatch.setattr("edge.scans._PIECE_S", 0.0)
+    for number in range(50):
+        (tmp_path / f"{number}").mkdir()
+    pace = Pace(look_s=LOOK_S, still_s=LOOK_S, scan_s=SCAN_S)
+    inbox, stop, found = Inbox(tmp_path, nothing_known, pace=pace), threading.Event(), []
+    threading.Timer(10 * SCAN_S, stop.set).start()
+    walk = inbox._walk
+
+    def with_a_file_at_its_middle(notifications: Notifications | None) -> Generator[None, None, None]:
+        for number, _ in enumerate(walk(notifications)):
+            if number == 25 and not (tmp_path / "file").exists():
+                (tmp_path / "file").write_bytes(b"x")
+            yield
+        inbox._scans.ask()
+
+    monkeypatch.setattr(inbox, "_walk", with_a_file_at_its_middle)
+    for sighting in inbox.watch(stop):
+        found.append(sighting.path.name)
+    assert found == ["file"]

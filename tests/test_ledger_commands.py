@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,80 @@ def test_a_forgotten_case_is_gone_and_not_judged_again(box: Path, bundle: Path) 
     assert_one_line(call("forget", "0" * 16, "--yes", "--state", box / "state"), 2, "0" * 16, "nothing was removed")
 
 
+def entries(box: Path, event: str) -> list[Any]:
+    shown = call("audit", "show", "--event", event, "--state", box / "state", "--json")
+    return [json.loads(line) for line in shown.stdout.splitlines()]
+
+
+def test_a_note_and_a_label_stay_with_a_case_that_is_judged_again(box: Path, bundle: Path) -> None:
+    first, second = (path.stem for path in scored_results(box))
+    state = ("--state", box / "state")
+    noted = told("link", first, " record 4711, PCR positive ", *state)
+    assert noted == {"case_id": first, "note": "noted"}
+    labelled = told("label", first, "covid", "--by", "Dr W", "--bundle", bundle, *state)
+    assert labelled == {"case_id": first, "label": "covid"}
+    told("requeue", first, *state)
+    assert watch(box, bundle) == [first]
+    near = {near["case_id"]: near for near in similar(box, bundle, second)["neighbours"]}[first]
+    assert (near["label"], near["note"]) == ("covid", "record 4711, PCR positive")
+    assert similar(box, bundle, first)["note"] == "record 4711, PCR positive"
+    (linked,), (said,) = entries(box, "linked"), entries(box, "labelled")
+    assert (linked["case"], linked["detail"]) == (first, {"by": operator(), "removed": False})
+    assert (said["case"], said["detail"]) == (first, {"by": operator(), "for": "Dr W", "label": "covid"})
+    secret = CliRunner().invoke(main, ["link", first, "-", *map(str, state)], input="record 42\n")
+    assert (secret.exit_code, similar(box, bundle, first)["note"]) == (0, "record 42")
+    told("link", first, "", *state)
+    told("label", first, "unknown", "--by", "Dr W", "--bundle", bundle, *state)
+    near = {near["case_id"]: near for near in similar(box, bundle, second)["neighbours"]}[first]
+    assert (near["label"], near["note"]) == (None, None)
+    assert entries(box, "linked")[2]["detail"]["removed"]
+    assert call("audit", "verify", *state).exit_code == 0
+
+
+def scored_results(box: Path) -> list[Path]:
+    return [path for path in sorted((box / "state").glob("results/*/*.json")) if '"scored"' in path.read_text()]
+
+
+def similar(box: Path, bundle: Path, case_id: str) -> Any:
+    (box / "edge-cxr.toml").write_text("include_earlier_cases = true\nneighbours = 30\n")
+    options = ("--bundle", bundle, "--state", box / "state", "--config", box / "edge-cxr.toml")
+    return told("similar", case_id, *options)
+
+
+def test_a_note_is_nowhere_but_in_the_ledger_and_goes_with_the_case(box: Path) -> None:
+    first, *_ = case_ids(box)
+    secret = "record 4711 of Nobody"
+    told("link", first, secret, "--state", box / "state")
+    assert not any(secret.encode() in content for content in tree(box / "state").values())
+    told("forget", first, "--yes", "--state", box / "state")
+    for path in (box / "state").rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("link", "{}", "two\nlines"), ("one line of at most 500",)),
+        (("link", "{}", "x" * 501), ("the note has 501 characters",)),
+        (("link", "0" * 16, "a note"), ("is not in the ledger", "edge-cxr find")),
+        (("link", "nonsense", "a note"), ("is no case id",)),
+        (("label", "{}", "flu", "--by", "W", "--bundle", "BUNDLE"), ("'flu' is no label", "covid, other or unknown")),
+        (("label", "{}", "covid", "--by", " ", "--bundle", "BUNDLE"), ("--by is empty",)),
+        (("label", "0" * 16, "covid", "--by", "W", "--bundle", "BUNDLE"), ("is not in the ledger",)),
+    ],
+)
+def test_what_cannot_be_noted_or_said_is_refused_and_not_repeated(
+    box: Path, bundle: Path, command: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    first, *_ = case_ids(box)
+    given = [word.replace("{}", first).replace("BUNDLE", str(bundle)) for word in command]
+    result = call(*given, "--state", box / "state")
+    assert_one_line(result, 2, *words)
+    assert "two" not in result.stderr
+    assert "xxx" not in result.stderr
+    assert entries(box, "linked") + entries(box, "labelled") == []
+
+
 def test_a_restored_box_has_the_same_results_and_judges_nothing_again(box: Path, bundle: Path) -> None:
     made = told("backup", box / "backup", "--state", box / "state")
     assert made["reports"] == 3
@@ -148,7 +223,15 @@ def test_what_retention_removed_is_in_the_audit_log(box: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [("requeue", "0" * 16), ("forget", "0" * 16, "--yes"), ("retain",), ("backup", "somewhere")]
+    "command",
+    [
+        ("requeue", "0" * 16),
+        ("forget", "0" * 16, "--yes"),
+        ("link", "0" * 16, "a note"),
+        ("label", "0" * 16, "covid", "--by", "W"),
+        ("retain",),
+        ("backup", "somewhere"),
+    ],
 )
 def test_a_folder_without_a_ledger_is_named_and_not_made(tmp_path: Path, command: tuple[str, ...]) -> None:
     assert_one_line(call(*command, "--state", tmp_path / "none"), 2, "holds no ledger", "--state")
@@ -157,11 +240,15 @@ def test_a_folder_without_a_ledger_is_named_and_not_made(tmp_path: Path, command
 
 @pytest.mark.parametrize(
     ("name", "commands"),
-    [("operations.md", {"requeue", "forget", "retain", "backup", "restore", "find"}), ("audit.md", {"audit"})],
+    [
+        ("operations.md", {"requeue", "forget", "label", "link", "retain", "backup", "restore", "find"}),
+        ("audit.md", {"audit"}),
+        ("similar.md", {"similar", "link", "label"}),
+    ],
 )
 def test_a_page_names_only_commands_and_options_that_exist(name: str, commands: set[str]) -> None:
     page = (Path(__file__).parent.parent / "docs" / name).read_text(encoding="utf-8")
-    lines = [line.split()[1:] for line in page.splitlines() if line.startswith("edge-cxr ")]
+    lines = [shlex.split(line)[1:] for line in page.splitlines() if line.startswith("edge-cxr ")]
     assert {words[0] for words in lines} >= commands
     for words in lines:
         command: click.Command = main

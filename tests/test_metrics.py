@@ -9,6 +9,7 @@ from tiny_bundle import write_tiny_bundle
 
 import edge
 from edge.bundle import read_bundle
+from edge.drift import DriftLook
 from edge.metrics import Metrics
 from edge.values import Reason
 
@@ -69,6 +70,17 @@ def test_an_engine_that_does_not_serve_leaves_ready_as_it_is() -> None:
     metrics.known_answer(True)
     metrics.known_answer(False, serving=False)
     assert (value(metrics, "ready"), value(metrics, "known_answer_tests_total", outcome="failed")) == (1, 1)
+
+
+def test_drift_is_shown_by_signal_once_there_is_a_reference() -> None:
+    metrics = Metrics()
+    metrics.drifts((), 20)
+    assert value(metrics, "drift_radiographs") == 20
+    assert value(metrics, "drift_score", signal="score") is None
+    metrics.drifts((DriftLook("score", 0.1, 0.25), DriftLook("brightness", 0.4, 0.25)), 200)
+    assert (value(metrics, "drift_score", signal="score"), value(metrics, "drift_alarm", signal="score")) == (0.1, 0)
+    assert value(metrics, "drift_limit", signal="brightness") == 0.25
+    assert value(metrics, "drift_alarm", signal="brightness") == 1
 
 
 def test_one_engine_is_in_use() -> None:

@@ -10,8 +10,11 @@ from kept_cases import finish, tree
 from kill_points import killed_at
 from reports import BUNDLE, refused, scored, sha, sighting_of
 
+from edge.audit import Event
+from edge.audit_log import AuditLog
 from edge.errors import StateError, UsageError
 from edge.requeue import Requeued, choose, requeue
+from edge.snapshot import snapshot
 from edge.state import StateFolder, open_state
 from edge.store import Ledger
 from edge.upkeep import Upkeep
@@ -65,6 +68,40 @@ def test_files_of_archive_and_quarantine_wait_and_results_stay(
     assert [daemon.finished(sha(number)) is None for number in (1, 2, 3, 4)] == [True, True, True, False]
     assert not daemon.is_known(sighting_of(kept))
     assert [len(daemon.reports(case_id)) for case_id in ids(1, 2, 3)] == [1, 1, 1]
+
+
+def test_a_file_that_a_backup_has_linked_is_judged_again(
+    state: StateFolder, daemon: Ledger, upkeep: Upkeep, incoming: Path
+) -> None:
+    """As cp -al does it: a name more, outside."""
+    finish(scored(1), state, daemon, incoming)
+    (incoming / "backup").hardlink_to(state.archive / f"{ids(1)[0]}.dcm")
+    assert requeue(choose(upkeep, ids(1)), state, upkeep).moved == 1
+    (waiting,) = state.requeued.iterdir()
+    with snapshot(waiting, root=state.requeued) as frozen:
+        assert frozen.size_bytes == 64
+    assert tree(state.archive) == {}
+
+
+def test_who_asks_is_looked_up_once_and_while_nobody_waits(
+    state: StateFolder, daemon: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory service may take long to answer."""
+    asked = []
+
+    def answering() -> str:
+        asked.append(1)
+        daemon.note(Event.STARTED, {})  # it is not locked
+        return "weber"
+
+    monkeypatch.setattr("edge.upkeep.operator", answering)
+    daemon._connection.set_busy_timeout(0)
+    with Upkeep(state.ledger, site_key=state.site_key) as ledger:
+        ledger.ask_again([sha(number) for number in (1, 2, 3)])
+    assert len(asked) == 1
+    with AuditLog(state.ledger, site_key=state.site_key) as log:
+        assert [entry.detail for entry in log.entries(event=Event.REQUEUED)] == [{"by": "weber"}] * 3
+        assert log.verify().fault_count == 0
 
 
 def test_killed_at_any_point_it_is_finished_by_the_same_call(tmp_path: Path) -> None:

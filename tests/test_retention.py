@@ -1,5 +1,6 @@
 """What is kept: by age and by space, oldest first; never what is young, from the future, or judged by a wrong clock."""
 
+import errno
 import logging
 import os
 import threading
@@ -19,6 +20,7 @@ from kill_points import killed_at
 from reports import refused, scored, sha
 
 from edge.config import Config
+from edge.errors import StateError
 from edge.retention import Limits, Removed, expired, retain, retain_regularly, trusted_since
 from edge.state import StateFolder, open_state
 from edge.store import Ledger
@@ -231,6 +233,28 @@ def test_killed_at_any_point_no_file_lacks_its_reason(tmp_path: Path) -> None:
             break
         points += 1
     assert points == 6
+
+
+def test_what_went_before_a_fault_is_noted(state: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a folder that went whole, and of one of which a part would not go."""
+    noted: list[dict[str, int]] = []
+    unlink, left = Path.unlink, [4]
+
+    def failing(path: Path, missing_ok: bool = False) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        unlink(path, missing_ok=missing_ok)
+
+    config = Config(keep_results_days=1, keep_archive_days=1, keep_quarantine_days=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", failing)
+        with pytest.raises(StateError, match="Input/output error"):
+            retain(state, config, days_later(2), note=noted.append)
+    assert noted == [{"results": 3}, {"archive": 1}]
+    assert len(list(state.archive.glob("[!.]*.dcm"))) == 1
+    retain(state, config, days_later(2), note=noted.append)
+    assert noted[2:] == [{"archive": 1}, {"quarantine": 1}]
 
 
 class SetAfter(threading.Event):

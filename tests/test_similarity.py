@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from tiny_bundle import REFERENCE_CASES, write_tiny_bundle
 
 from edge.bundle import read_bundle
-from edge.similarity import EarlierCase, ScannedCases, SimilarCases, knn_score, pages, ranked
+from edge.similarity import (
+    ANY,
+    EarlierCase,
+    ScannedCases,
+    SimilarCases,
+    Wanted,
+    disagree,
+    knn_label_share,
+    knn_score,
+    pages,
+    ranked,
+)
 from edge.values import Neighbour
 
 
@@ -97,10 +108,10 @@ class Searched:
         self.caught_up += 1
 
     def nearest(
-        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str], not_of: str | None = None
+        self, embedding: NDArray[np.float32], k: int, *, without: Collection[str], wanted: Wanted = ANY
     ) -> list[tuple[float, EarlierCase]]:
         self.without = set(without)
-        return ranked(embedding, self.cases, without=without, not_of=not_of)[:k]
+        return ranked(embedding, self.cases, without=without, wanted=wanted)[:k]
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 8), st.integers(0, 2**32 - 1))
@@ -168,7 +179,9 @@ def test_cases_of_the_querys_patient_are_left_out_where_that_is_wanted(
     earlier = ScannedCases(FakeLedger(some), BUNDLE)
     allowed = [case for case in some if not_of is None or case.patient_key != not_of]
     expected = [case.case_id for _, case in ranked(query, allowed, without=())]
-    assert [case.case_id for _, case in earlier.nearest(query, k, without=(), not_of=not_of)] == expected[:k]
+    assert [
+        case.case_id for _, case in earlier.nearest(query, k, without=(), wanted=Wanted(not_of=not_of))
+    ] == expected[:k]
     both = SimilarCases("bundle", some[:references], earlier)
     assert [near.case_id for near in both.nearest(query, k, without="", not_of=not_of)] == expected[:k]
 
@@ -181,3 +194,75 @@ def test_a_patients_key_is_not_shown() -> None:
 def test_knn_score_is_the_mean_of_what_is_known(scores: list[float | None], expected: float | None) -> None:
     answer = knn_score([Neighbour("c", 1.0, None, score) for score in scores])
     assert answer == (None if expected is None else pytest.approx(expected))
+
+
+VIEWS, LABELS = (None, "AP", "PA"), (None, "covid", "other")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(VIEWS), st.none() | st.integers(0, 5)), max_size=30),
+    st.builds(
+        Wanted,
+        label=st.sampled_from(LABELS),
+        view=st.sampled_from(VIEWS),
+        since_s=st.none() | st.integers(0, 5).map(float),
+        until_s=st.none() | st.integers(0, 6).map(float),
+    ),
+    st.integers(1, 5),
+)
+def test_only_wanted_cases_are_found_and_the_nearest_of_them(
+    given_cases: list[tuple[str | None, str | None, int | None]], wanted: Wanted, k: int
+) -> None:
+    some = [
+        replace(case, label=label, view=view, judged_s=None if judged is None else float(judged))
+        for case, (label, view, judged) in zip(cases(len(given_cases), 3), given_cases, strict=True)
+    ]
+
+    def is_wanted(case: EarlierCase) -> bool:
+        if (wanted.label and case.label != wanted.label) or (wanted.view and case.view != wanted.view):
+            return False
+        since_s, until_s = wanted.since_s or 0, 9 if wanted.until_s is None else wanted.until_s
+        untimed = wanted.since_s is None and wanted.until_s is None
+        return untimed if case.judged_s is None else since_s <= case.judged_s < until_s
+
+    query = np.random.default_rng(8).normal(size=128).astype(np.float32)
+    expected = [near for near in ranked(query, some, without=()) if is_wanted(near[1])][:k]
+    assert similar_of(some).closest(query, k, without="", wanted=wanted) == expected
+
+
+def near(label: str | None, score: float | None) -> Neighbour:
+    return Neighbour("c", 1.0, label, score)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [([], None), ([None, None], None), (["covid", None], 1.0), (["covid", "other", "other", "flu"], 1 / 3)],
+)
+def test_the_share_of_labels_is_of_those_that_have_one(labels: list[str | None], expected: float | None) -> None:
+    share = knn_label_share([near(label, 0.5) for label in labels], ("other", "covid"))
+    assert share == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("score", "scores", "labels", "point", "expected"),
+    [
+        (0.9, [0.8, 0.7], [], None, False),
+        (0.9, [0.4, 0.5], [], None, True),
+        (0.6, [0.4, 0.4], [], None, False),  # on the other side, and near
+        (0.9, [0.4, 0.4], [], 0.3, False),  # the point lies below both
+        (0.4, [0.05, 0.1], [], 0.3, True),
+        (0.9, [None], ["other", "other", "other", "covid"], None, True),
+        (0.9, [], ["other", "other", "covid", "covid"], None, False),
+        (0.9, [], ["other", "other"], None, False),  # two are too few
+        (0.9, [], ["other", "other", "other", "flu", None], None, True),
+        (0.4, [], ["other", "other", "other"], None, False),
+        (0.4, [], ["other", "other", "other"], 0.3, True),
+        (0.2, [], ["covid", "covid", "covid"], 0.3, True),
+        (0.9, [], [], None, False),
+    ],
+)
+def test_neighbours_disagree_when_their_scores_or_labels_speak_for_the_other_answer(
+    score: float, scores: list[float | None], labels: list[str | None], point: float | None, expected: bool
+) -> None:
+    neighbours = [near(None, each) for each in scores] + [near(label, None) for label in labels]
+    assert disagree(score, neighbours, ("other", "covid"), point) == expected

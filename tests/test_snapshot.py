@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from radiograph_files import chest, dicom_file, phantom_pixels
 
 from edge.errors import StillLinked, Unopenable
+from edge.imaging.formats import HEAD_BYTES
 from edge.snapshot import MAX_FILE_BYTES, MAX_HASHED_BYTES, frozen_bytes, snapshot
 
 
@@ -117,7 +118,8 @@ def test_of_a_file_that_is_too_long_only_the_digest_is_kept(tmp_path: Path) -> N
         opened.truncate(MAX_FILE_BYTES + 1)
     with snapshot(path) as frozen:
         assert frozen.size_bytes == MAX_FILE_BYTES + 1
-        assert os.fstat(frozen.descriptor).st_size <= MAX_FILE_BYTES
+        assert os.fstat(frozen.descriptor).st_size == HEAD_BYTES  # the memory of the rest is given back
+        assert frozen.format is None
         assert frozen.sha256.startswith("da6ce8755151acd0")  # of so many zeros
 
 
@@ -234,3 +236,5 @@ def test_no_name_of_the_file_shows_in_proc(tmp_path: Path) -> None:
     (tmp_path / "DOE^JOHN").write_bytes(b"content")
     with snapshot(tmp_path / "DOE^JOHN", root=tmp_path) as frozen:
         assert os.readlink(f"/proc/self/fd/{frozen.descriptor}") == "/memfd:radiograph (deleted)"  # noqa: PTH115
+        opened = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]  # noqa: PTH115
+        assert not any("DOE" in path for path in opened)

@@ -2,19 +2,22 @@
 
 import contextlib
 import json
+import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from reports import BUNDLE, gated, scored, sha, source
+from reports import BUNDLE, gated, scored, sha, sighting_of, source
 from single_stages import decoding, pipeline_in, seen, taking, writing
 
 from edge.errors import Truncated, Unreadable
 from edge.inbox import Inbox
 from edge.outputs.report_json import encode
 from edge.pipeline import Pipeline
+from edge.put_off import Cause
 from edge.snapshot import snapshot
 from edge.stages import Taken
 from edge.state import StateFolder, open_state
@@ -110,8 +113,9 @@ class Recalled(Inbox):
         super().__init__(root, lambda _: False)
         self.recalled: list[tuple[Sighting, float]] = []
 
-    def look_again(self, sighting: Sighting, *, after_s: float) -> None:
+    def look_again(self, sighting: Sighting, *, after_s: float, cause: Cause = Cause.UNFINISHED) -> None:
         self.recalled.append((sighting, after_s))
+        super().look_again(sighting, after_s=after_s, cause=cause)
 
 
 def test_a_file_that_changed_since_it_was_seen_is_looked_at_again(
@@ -198,11 +202,90 @@ def test_a_file_with_two_names_is_looked_at_again_soon_and_told_of_later(
     assert take(sighting) is None
     assert take.unopened == 0
     ((_, soon_s),) = inbox.recalled
-    inbox.was_deferred = lambda sighting: True  # type: ignore[method-assign]
+    assert inbox.unopenable == 0
     assert take(sighting) is None
     assert take.unopened == 1
     assert inbox.recalled[1][1] > 10 * soon_s
+    assert inbox.was_deferred(sighting)
+    assert inbox.unopenable == 1
     (tmp_path / "other name").unlink()
+    taken = take(sighting)
+    assert taken is not None
+    taken.close()
+
+
+def test_an_unfinished_file_that_had_two_names_still_has_its_time(
+    ledger: Ledger, state: StateFolder, tmp_path: Path
+) -> None:
+    """Linked into the folder, written in, and its first name removed: the wait for that is not the writer's."""
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    sighting = seen(incoming, "a.dcm")
+    (tmp_path / "other name").hardlink_to(sighting.path)
+    inbox = Recalled(incoming)
+    take = taking(ledger, state, inbox)
+    assert take(sighting) is None
+    (tmp_path / "other name").unlink()
+    taken = take(sighting)
+    assert taken is not None
+    assert taken.may_grow
+    taken.close()
+
+
+def test_of_thousands_of_files_with_two_names_few_are_told_and_all_are_counted(
+    ledger: Ledger, state: StateFolder, tmp_path: Path
+) -> None:
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    sightings = [seen(incoming, "0")]
+    for number in range(1, 200):
+        (incoming / f"{number}").hardlink_to(incoming / "0")
+        sightings.append(sighting_of(incoming / f"{number}"))
+    told: list[str] = []
+    logger = logging.Logger("heard")
+    logger.addHandler(logging.NullHandler())
+    logger.addFilter(lambda record: bool(told.append(record.getMessage())) or True)
+    inbox = Inbox(incoming, lambda _: False)
+    take = taking(ledger, state, inbox, logger=logger)
+    for _ in range(3):
+        for sighting in sightings:
+            assert take(sighting) is None
+    inbox._take_back()
+    assert inbox.unopenable == 200
+    assert len(told) == 21
+    assert "edge_cxr_unopenable_files counts them" in told[-1]
+
+
+def test_no_more_bytes_are_held_than_allowed_and_a_stop_waits_for_none(
+    ledger: Ledger, state: StateFolder, tmp_path: Path
+) -> None:
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    sightings = []
+    for name in "abc":
+        (incoming / name).write_bytes(name.encode() * 60)
+        sightings.append(sighting_of(incoming / name))
+    over = threading.Event()
+    take = taking(ledger, state, Inbox(incoming, lambda _: False), is_over=over.is_set, held_bytes=100)
+    first = take(sightings[0])
+    assert first is not None
+    decoded = threading.Timer(0.1, first.close)
+    decoded.start()
+    second = take(sightings[1])
+    assert second is not None
+    assert decoded.finished.is_set()
+    assert take._budget.held_bytes == 60
+    threading.Timer(0.1, over.set).start()
+    assert take(sightings[2]) is None
+    second.close()
+    second.close()
+    assert take._budget.held_bytes == 0
+
+
+def test_one_file_may_have_more_than_all_are_allowed(ledger: Ledger, state: StateFolder, tmp_path: Path) -> None:
+    (tmp_path / "incoming").mkdir()
+    sighting = seen(tmp_path / "incoming", "a.dcm")
+    take = taking(ledger, state, Inbox(tmp_path / "incoming", lambda _: False), held_bytes=1)
     taken = take(sighting)
     assert taken is not None
     taken.close()

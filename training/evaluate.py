@@ -16,9 +16,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from edge.errors import UsageError
+from edge.statistics import Interval, Proportion, auc_interval
 from training.progress import bar
 from training.row import Row
-from training.statistics import Interval, Proportion, auc_interval
 
 SHORTCUTS = ("width", "aspect", "view")
 

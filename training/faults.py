@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from edge.manifest_lines import Fault
 from training.row import SEXES, YES_OR_NO, Row
 from training.splits import Cluster, clusters_of
 
-Fault = tuple[int, str]  # line, and what is wrong there
 OLDEST_YEARS = 130
 
 

@@ -4,20 +4,18 @@ Columns are listed in the design ("Contract"): path, patient_id, label and optio
 What can be wrong with a row is in faults.py, reading pixels is in arrays.py.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from edge.errors import UsageError
+from edge.manifest_lines import Fault, read_lines, told
 from training import faults
 from training.licence import permits_sharing
 from training.row import Row
 
 LABELS = ("other", "covid")
-FAULTS_SHOWN = 20
 
 
 def read_manifest(
@@ -51,7 +49,7 @@ def read_manifest(
     if apart:
         found += faults.of_leaks(rows)
     if found:
-        raise UsageError(_told(manifest, sorted(found)))
+        raise UsageError(told(manifest, sorted(found)))
     return rows
 
 
@@ -82,41 +80,14 @@ def require_split(manifest: Path, rows: Sequence[Row], split: str) -> tuple[Row,
     return found
 
 
-def _read(manifest: Path, labels: Sequence[str] | None) -> tuple[tuple[Row, ...], list[faults.Fault]]:
-    """The rows, and the lines that are no rows because they hold more cells than the header. Blank lines are passed."""
-    reader = csv.DictReader(io.StringIO(_text(manifest), newline=""), restkey="", strict=True)
-    rows: list[Row] = []
-    found: list[faults.Fault] = []
-    try:
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-        _require_columns(manifest, reader.fieldnames, labels)
-        for columns in reader:
-            spare = columns.pop("", None)
-            if isinstance(spare, list) and any(cell.strip() for cell in spare):
-                found.append((reader.line_num, "more cells than the header has; quote a cell that holds a comma"))
-            elif any(value and value.strip() for value in columns.values()):
-                rows.append(_row(manifest, reader.line_num, columns))
-    except csv.Error as fault:
-        raise UsageError(
-            f"{manifest.name} cannot be read as CSV after line {reader.line_num} ({fault}); look there for a quotation "
-            "mark that is not closed"
-        ) from fault
-    return tuple(rows), found
+def _read(manifest: Path, labels: Sequence[str] | None) -> tuple[tuple[Row, ...], list[Fault]]:
+    """The rows, and the faults of lines that are none."""
+    required = ("path", "patient_id") if labels is None else ("path", "patient_id", "label")
+    lines, found = read_lines(manifest, manifest.read_bytes(), required)
+    return tuple(_row(manifest, line.number, line.columns) for line in lines), found
 
 
-def _text(manifest: Path) -> str:
-    content = manifest.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        line = content.count(b"\n", 0, fault.start) + 1
-        raise UsageError(
-            f"{manifest.name} is not UTF-8 (line {line}); save it as UTF-8, in a spreadsheet as 'CSV UTF-8'"
-        ) from fault
-
-
-def _row(manifest: Path, line: int, columns: dict[str, str]) -> Row:
-    values = {name: (value or "").strip() for name, value in columns.items()}
+def _row(manifest: Path, line: int, values: dict[str, str]) -> Row:
     mask_path = values.get("mask_path")
     return Row(
         line=line,
@@ -129,22 +100,3 @@ def _row(manifest: Path, line: int, columns: dict[str, str]) -> Row:
         mask_path=manifest.parent / mask_path if mask_path else None,
         columns=MappingProxyType(values),
     )
-
-
-def _require_columns(manifest: Path, present: Sequence[str], labels: Sequence[str] | None) -> None:
-    required = ("path", "patient_id") if labels is None else ("path", "patient_id", "label")
-    missing = [name for name in required if name not in present]
-    if missing:
-        raise UsageError(
-            f"{manifest.name} has no column {', '.join(missing)}; its header must name {', '.join(required)}, "
-            "with commas between them"
-        )
-    twice = sorted(name for name, count in Counter(present).items() if name and count > 1)
-    if twice:
-        raise UsageError(f"{manifest.name} names column {', '.join(twice)} twice; keep one, or rename the other")
-
-
-def _told(manifest: Path, found: Sequence[faults.Fault]) -> str:
-    shown = "".join(f"\n  line {line}: {what}" for line, what in found[:FAULTS_SHOWN])
-    more = f"\n  and {len(found) - FAULTS_SHOWN} more" if len(found) > FAULTS_SHOWN else ""
-    return f"{manifest.name} is not used before this is mended ({len(found)}):{shown}{more}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from training.statistics import (
+from edge.statistics import (
     Interval,
     Proportion,
     Ranking,

@@ -27,6 +27,7 @@ from torch import Tensor
 from edge.engines.base import MASK_SIDE
 from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
+from edge.statistics import Interval, auc_interval
 from training import options
 from training.arrays import load
 from training.augment import STRONG, Augmenter
@@ -50,7 +51,6 @@ from training.pretrained import first_weights
 from training.progress import bar
 from training.row import Row
 from training.splits import hold_out
-from training.statistics import Interval, auc_interval
 from training.study_cohort import StudyCohort, study_cohort
 from training.study_folder import methods_written
 from training.wishes import Wishes

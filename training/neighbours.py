@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.statistics import finite, labelled, same_length
+from edge.statistics import finite, labelled, same_length
 
 MeanAndSpread = tuple[float, float]  # mean, standard deviation
 

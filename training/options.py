@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from edge.imaging.preprocess import FRAMINGS
-from training.calibration import operating_point
+from edge.operating_point import operating_point
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.statistics import Interval
 from training.row import Row
-from training.statistics import Interval
 
 ENSEMBLE = "ensemble"
 

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import UsageError
+from edge.statistics import Interval
 from training.manifest import read_manifest
 from training.outcome import Answers, Draw, Excluded, LungOverlap, StudyOutcome, TriedMethod
 from training.presets import LUNGS
 from training.row import Row
-from training.statistics import Interval
 
 OUTCOME = "study.json"
 

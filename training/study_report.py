@@ -14,9 +14,9 @@ from edge.engines.base import EVIDENCE_SIDE, MASK_SIDE
 from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from edge.imaging.read import read
+from edge.operating_point import operating_point
 from training.arrays import in_processes, load, reduce_pixels, standardise
 from training.augment import showcase
-from training.calibration import operating_point
 from training.evaluate import Answer, Scored, split_figures
 from training.lung_crop import lung_boxes, uncrop
 from training.lungs import lung_probabilities

@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge.statistics import finite, same_length
 from training.measures import Measures, measure
 from training.row import Row
-from training.statistics import finite, same_length
 
 AGES = (18, 40, 50, 60, 70, 80, 200)
 UNKNOWN = "unknown"

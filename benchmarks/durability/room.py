@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import threading
 from typing import Any, Self
 
 import numpy as np
@@ -90,12 +91,16 @@ class QuickRoom:
     """Takes the place of edge.engine_room.EngineRoom in the daemon."""
 
     plan_missing = False
+    passed_s = 0.0
 
     def __init__(self, config: object, bundle: Bundle, state: StateFolder, **_: object) -> None:
         self._bundle, self._state = bundle, state
 
     def first(self, decoder: QuickDecoder) -> QuickEngine:
         return QuickEngine(self._bundle.id)
+
+    def keep_proving(self, lent: object, decoders: object, over: threading.Event) -> None:
+        """There is nothing to prove."""
 
     def decode_pool(self) -> QuickDecoder:
         return QuickDecoder(self._state.site_key)

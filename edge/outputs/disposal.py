@@ -6,21 +6,23 @@ open, and the box keeps a copy: the file itself stays its sender's, who may have
 """
 
 import contextlib
+import errno
+import hashlib
 import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge.beneath import PLAIN, held_folder, reopen
+from edge.beneath import LED_ASTRAY, PLAIN, held_folder, reopen
 from edge.errors import EdgeError, StateError
 from edge.folders import files_beginning
-from edge.looks import look
+from edge.looks import is_temporary, look
 from edge.outputs.durable import chunks, rename_to_free, sync_senders_folder, write_durably
 from edge.state import StateFolder
-from edge.values import CASE_ID_DIGITS, QUARANTINED, FinishedCase, Look, Sighting
+from edge.values import CASE_ID_DIGITS, QUARANTINED, FinishedCase, Look, Sighting, case_id_of
 
 ASIDE = ".edge-cxr-"  # begins the name of what is set aside
 _SUFFIXES = {"dicom": "dcm", "png": "png", "jpeg": "jpg", "tiff": "tif"}
@@ -47,8 +49,11 @@ def dispose(
     with contextlib.ExitStack() as opened:
         try:
             folder = opened.enter_context(held_folder(root or sighting.path.parent, sighting.path.parent))
-        except OSError:  # gone, or a link took its place
-            return
+        except OSError as fault:
+            if fault.errno in (errno.ENOENT, *LED_ASTRAY):  # gone, or a link took its place
+                return
+            raise StateError(f"the folder of an input cannot be opened ({fault.strerror}), and the input stays; check "
+                             "the folder's permissions and how many files the box may open") from None  # fmt: skip
         _dispose_in(folder, replace(sighting, path=folder / sighting.path.name), case, state, after=after)
 
 
@@ -59,13 +64,33 @@ def recover_set_aside(root: Path) -> tuple[int, int]:
     """
     recovered, hidden = 0, 0
     for folder, names in files_beginning(root, ASIDE):
+        named = _named_already(folder, names)
         for name in names:
             try:
-                _put_back(folder / name, folder / name.removeprefix("."))
+                if name in named:
+                    _remove(folder / name)
+                else:
+                    _put_back(folder / name, folder / name.removeprefix("."))
                 recovered += 1
             except StateError:
                 hidden += 1
     return recovered, hidden
+
+
+def _named_already(folder: Path, names: Sequence[str]) -> set[str]:
+    """Those of what was set aside that have a name in the folder again: where nothing is renamed without the danger of
+    writing over another file, such as on NFS, a file has two names for a moment, and with two it would not be read.
+    """
+    inodes: dict[int, str] = {}
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            seen = (folder / name).lstat()
+            if seen.st_nlink > 1:
+                inodes[seen.st_ino] = name
+    if not inodes:
+        return set()
+    with os.scandir(folder) as entries:
+        return {inodes[entry.inode()] for entry in entries if entry.inode() in inodes and not is_temporary(entry.name)}
 
 
 def _dispose_in(folder: Path, sighting: Sighting, case: FinishedCase, state: StateFolder, *, after: str) -> None:
@@ -122,16 +147,18 @@ def _put_away(aside: Path, scored: Look, case: FinishedCase, state: StateFolder,
         if case.reason in QUARANTINED:
             reason = {"case_id": case.case_id, "reason": case.reason, "detail": case.detail}
             write_durably(state.quarantine / f"{case.case_id}.reason.json", (json.dumps(reason) + "\n").encode())
-            _copy(aside, scored, state.quarantine / name)
+            _copy(aside, scored, case.case_id, state.quarantine / name)
         elif after == "archive":
-            _copy(aside, scored, state.archive / name)
+            _copy(aside, scored, case.case_id, state.archive / name)
         _remove(aside)
 
 
-def _copy(aside: Path, scored: Look, target: Path) -> None:
-    """Raises FileNotFoundError when it is gone, _Changed when it is another file, or was written in meanwhile."""
+def _copy(aside: Path, scored: Look, case_id: str, target: Path) -> None:
+    """Raises FileNotFoundError when it is gone, _Changed when it is another file, or was written in meanwhile,
+    StateError when it has other bytes and looks the same.
+    """
     with _opened(aside, scored) as opened:
-        write_durably(target, _as_scored(opened, scored))
+        write_durably(target, _as_scored(opened, scored, case_id))
 
 
 @contextlib.contextmanager
@@ -154,10 +181,16 @@ def _opened(aside: Path, scored: Look) -> Iterator[int]:
         os.close(opened)
 
 
-def _as_scored(opened: int, scored: Look) -> Iterator[bytes]:
-    yield from chunks(opened)
+def _as_scored(opened: int, scored: Look, case_id: str) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    for chunk in chunks(opened):
+        digest.update(chunk)
+        yield chunk
     if _look_at(opened) != scored:
         raise _Changed
+    if case_id_of(digest.hexdigest()) != case_id:  # it looks the same, so that nobody would look at it again
+        raise StateError("an input was written in after it was read, and was given back its time of change; it is left "
+                         "where it is and not judged. Send it again under another name")  # fmt: skip
 
 
 def _look_at(opened: int) -> Look | None:

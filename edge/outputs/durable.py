@@ -48,7 +48,7 @@ def _create(temporary: Path, mode: int) -> int:
 
 
 def move_durably(source: Path, target: Path) -> None:
-    """Move a file of the box's own, across filesystems too; it is private wherever it goes.
+    """Move a file of the box's own, across filesystems too; it is private wherever it goes, and has one name there.
 
     Raises FileNotFoundError when the source is gone, StateError when the disk fails.
     """
@@ -74,12 +74,14 @@ def move_durably(source: Path, target: Path) -> None:
 
 
 def _renamed(opened: int, source: Path, target: Path) -> bool:
-    """False on another filesystem, or when the file is another user's, as one of an earlier version may be.
+    """False on another filesystem, when the file has other names, or is another user's, as of an earlier version.
 
     A rename is there for both folders or for neither, also after a power cut. A second name in between would not be: a
     crash would leave two, and a file with two is not read.
     """
     try:
+        if os.fstat(opened).st_nlink > 1:  # a backup of links (cp -al): it keeps its file, and its file's mode
+            return False
         os.fchmod(opened, 0o600)
         source.rename(target)
     except OSError as fault:

@@ -1,6 +1,7 @@
 """Report -> the result file, schema edge-cxr/report/1. Keys may be added, never removed or given another meaning."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "calibrated": prediction is not None and prediction.calibrated,
         "positive": report.positive,
         "operating_point": report.operating_point,
+        "decision": asdict(report.decision),
         "members": prediction.members if prediction else {},
         "lung_fraction": report.lung_fraction,
         "neighbours": [

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from calib.cli import calibrate
 from edge.bundle import Bundle, open_bundle
 from edge.errors import UsageError
+from edge.operating_point import youden_point
 from edge.values import case_id_of
 from export.assemble import GATE_MARGIN
 from export.bundle_cli import assemble_command, finish_command
@@ -27,7 +28,6 @@ from training.model import copy_checkpoint
 from training.phantoms import write_training_set
 from training.row import Row
 from training.scorers import EngineAnswer, ask_engine
-from training.statistics import youden_point
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch, its exporter, onnxruntime and kornia

@@ -1,19 +1,23 @@
 """What happens to an input once its result is safe."""
 
+import errno
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
-from reports import sha, sighting_of
+from reports import sighting_of
 
 from edge.errors import DiskFailed, StateError
 from edge.looks import is_temporary, look
 from edge.outputs.disposal import ASIDE, dispose, recover_set_aside
 from edge.outputs.durable import move_durably
+from edge.snapshot import snapshot
 from edge.state import StateFolder, open_state
 from edge.values import AFTER, QUARANTINED, FinishedCase, Reason, Sighting
 
-CASE = sha(1)[:16]
+CASE = hashlib.sha256(b"content").hexdigest()[:16]
 
 
 @pytest.fixture
@@ -207,3 +211,70 @@ def test_a_failed_sync_is_told_even_when_the_input_cannot_be_put_back(
     monkeypatch.setattr("edge.outputs.disposal.rename_to_free", refused)
     with pytest.raises(DiskFailed, match="syncing failed"):
         dispose(seen, case(), state, after="archive")
+
+
+@pytest.mark.parametrize("reason", [None, Reason.TRUNCATED], ids=str)
+def test_bytes_that_were_exchanged_under_the_same_look_are_put_back(
+    state: StateFolder, seen: Sighting, reason: Reason | None
+) -> None:
+    """Written in after it was read, of the same size, and given back its times: another radiograph all the same."""
+    seen.path.write_bytes(b"CONTENT")
+    os.utime(seen.path, ns=(seen.mtime_ns, seen.mtime_ns))
+    assert look(seen.path) == seen
+    with pytest.raises(StateError, match="given back its time of change"):
+        dispose(seen, case(reason), state, after="archive")
+    assert {path.read_bytes() for path in seen.path.parent.iterdir()} == {b"CONTENT"}
+    assert seen.path.exists()
+    assert held(state) <= {f"quarantine/{CASE}.reason.json"}
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_a_folder_that_cannot_be_opened_is_told(
+    state: StateFolder, seen: Sighting, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or inputs would stay without a word when the box has no descriptor left."""
+
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refused)
+        with pytest.raises(StateError, match="cannot be opened") as told:
+            dispose(seen, case(), state, after="archive")
+    assert os.strerror(number) in str(told.value)
+    assert seen.path.name not in str(told.value)
+    assert seen.path.exists()
+
+
+def test_a_folder_that_is_gone_or_led_astray_is_no_fault(state: StateFolder, seen: Sighting) -> None:
+    folder = seen.path.parent
+    folder.rename(folder.with_name("elsewhere"))
+    dispose(seen, case(), state, after="archive")
+    folder.symlink_to("elsewhere")
+    dispose(seen, case(), state, after="archive")
+    folder.unlink()
+    folder.touch()
+    dispose(seen, case(), state, after="archive")
+    assert held(state) == set()
+
+
+@pytest.mark.parametrize("name", ["DOE^JOHN.dcm", f"edge-cxr-{CASE}-0123"])
+def test_a_crash_between_two_names_leaves_an_input_that_is_read(state: StateFolder, seen: Sighting, name: str) -> None:
+    """Where no rename spares what is there, as on NFS, what was set aside is linked to its name and then unlinked."""
+    aside = seen.path.parent / f"{ASIDE}{CASE}-0123456789abcdef"
+    seen.path.rename(aside)
+    (seen.path.parent / name).hardlink_to(aside)
+    assert recover_set_aside(seen.path.parent) == (1, 0)
+    assert [path.name for path in seen.path.parent.iterdir()] == [name]
+    with snapshot(seen.path.parent / name, root=seen.path.parent) as frozen:
+        assert frozen.sha256[:16] == CASE
+
+
+def test_what_was_set_aside_is_not_removed_for_a_name_that_is_not_read(seen: Sighting) -> None:
+    """A hidden name, and one in another folder: the input would be seen no more."""
+    aside = seen.path.parent / f"{ASIDE}{CASE}-0123456789abcdef"
+    seen.path.rename(aside)
+    (seen.path.parent / ".hidden").hardlink_to(aside)
+    (seen.path.parent.parent / "elsewhere").hardlink_to(aside)
+    assert recover_set_aside(seen.path.parent) == (1, 0)
+    assert {path.name for path in seen.path.parent.iterdir()} == {".hidden", aside.name[1:]}

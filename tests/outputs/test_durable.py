@@ -74,6 +74,20 @@ def test_moved_whole(tmp_path: Path) -> None:
     assert not source.exists()
 
 
+def test_a_file_that_a_backup_has_linked_is_moved_as_a_copy(tmp_path: Path) -> None:
+    """One with two names would not be read; and the backup's own stays as it is."""
+    source, backup = tmp_path / "source", tmp_path / "backup"
+    source.write_bytes(b"content")
+    source.chmod(0o640)
+    backup.hardlink_to(source)
+    move_durably(source, tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"content"
+    assert (tmp_path / "target").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "target").stat().st_nlink == backup.stat().st_nlink == 1
+    assert backup.stat().st_mode & 0o777 == 0o640
+    assert not source.exists()
+
+
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no second filesystem to move to")
 def test_moved_to_another_filesystem(tmp_path: Path) -> None:
     folder = Path("/dev/shm") / f"edge-cxr-test-{os.getpid()}"

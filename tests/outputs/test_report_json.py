@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from reports import BUNDLE, gated, refused, scored, sha
 
+from edge.decision import UNDECIDED
 from edge.outputs.report_json import encode, report_json, write_result
 from edge.values import QUARANTINED, Reason
 
@@ -23,6 +24,7 @@ SCORED = {
     "calibrated": False,
     "positive": True,
     "operating_point": 0.5,
+    "decision": {"source": "bundle", "operating_point": 0.5, "temperature": None, "site_calibration": None},
     "members": {"resnet50": 0.75},
     "lung_fraction": 0.31,
     "neighbours": [{"case_id": "c" * 16, "distance": 0.5, "label": "covid", "score": 0.9}],
@@ -74,7 +76,7 @@ def numbers_in(result: dict[str, Any]) -> set[str]:
 
 
 def test_without_an_operating_point_nothing_is_positive() -> None:
-    result = report_json(replace(scored(1), positive=None, operating_point=None))
+    result = report_json(replace(scored(1), positive=None, operating_point=None, decision=UNDECIDED))
     assert (result["positive"], result["operating_point"], result["score"]) == (None, None, 0.75)
 
 

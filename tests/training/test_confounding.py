@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import balanced_accuracy_score
 
+from edge.statistics import Interval, Proportion, auc_interval
 from training.confounding import (
     SourceProbe,
     baselines,
@@ -17,7 +18,6 @@ from training.confounding import (
     source_probe,
     verdict,
 )
-from training.statistics import Interval, Proportion, auc_interval
 
 SEPARATE = np.arange(60).astype(str)
 THREE = np.repeat(["a", "b", "c"], 20)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from edge.errors import UsageError
+from edge.statistics import Proportion, auc_interval
 from training.evaluate import Answer, Scored, known_sizes, shortcut_figures, split_figures
 from training.row import Row
-from training.statistics import Proportion, auc_interval
 
 
 def scored(

@@ -6,7 +6,8 @@ import pytest
 from manifest_files import GROUPED, write
 
 from edge.errors import UsageError
-from training.manifest import FAULTS_SHOWN, read_manifest, require_split
+from edge.manifest_lines import FAULTS_SHOWN
+from training.manifest import read_manifest, require_split
 
 
 def test_rows_keep_their_order_and_further_columns(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, confusion_matrix, recall_score, roc_auc_score
 from sklearn.metrics import auc as trapezoid
 
+from edge.statistics import Proportion, auc_interval, redraws
 from training.measures import Samples, bootstrap, confusion, measure, pooled, precision_recall_points, roc_points
-from training.statistics import Proportion, auc_interval, redraws
 
 SCORES = [0.9, 0.5, 0.3, 0.4, 0.1]
 POSITIVE = [True, True, True, False, False]

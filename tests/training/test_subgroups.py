@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.statistics import Proportion
 from training.measures import measure
 from training.row import Row
-from training.statistics import Proportion
 from training.subgroups import Subgroup, by_abnormal, by_age, by_day, by_hospital, by_sex, hard_cases
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from edge.statistics import Proportion
 from training.outcome import StudyOutcome
 from training.report.sample import sample
 from training.report.shortcuts import Shortcuts, other_sources
 from training.report.wording import counted, listed
-from training.statistics import Proportion
 
 _SMALL = 100  # radiographs of a label: below that a share of 0.9 is known to about ± 0.06 at best
 

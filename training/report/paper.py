@@ -7,9 +7,9 @@ in Table 2; its ROC AUC is 0.96 in the text and 0.95 in the caption of Figure 2.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edge.statistics import Interval
 from training.outcome import ENSEMBLE
 from training.presets import NO_PREPROCESSING
-from training.statistics import Interval
 
 BY_SCORES, BY_LABELS = "knn-scores", "knn-labels"
 NAMES: Mapping[str, str] = {

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from edge.calibration import fit_temperature, reliability
+from edge.operating_point import operating_point
 from edge.temperature import apply_temperature
-from training.calibration import fit_temperature, operating_point, reliability
 from training.measures import measure
 from training.outcome import StudyOutcome
 from training.report.document import Missing, Picture, Table

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.calibration import operating_point
+from edge.operating_point import operating_point
 from training.outcome import ENSEMBLE, Draw, StudyOutcome
 from training.row import Row
 from training.splits import DRAWN_BESIDE_FIXED

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.statistics import Interval
 from training.confounding import (
     SourceProbe,
     Verdict,
@@ -27,7 +28,6 @@ from training.report.sample import Sample, of_splits, sample
 from training.report.wording import listed
 from training.row import Row
 from training.splits import OF_SOURCE
-from training.statistics import Interval
 
 FROZEN = "frozen features"
 _Features = dict[str, NDArray[np.float64]]

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from edge.statistics import Interval, Proportion
 from training.report.paper import Share
-from training.statistics import Interval, Proportion
 
 NONE = "\N{EN DASH}"
 

@@ -2,9 +2,9 @@
 
 import math
 
+from edge.statistics import Interval, Proportion
 from training.report import paper
 from training.report.wording import counted, interval, kept_short, listed, percent, proportion, share
-from training.statistics import Interval, Proportion
 
 
 def test_figures_as_people_read_them() -> None:

@@ -9,19 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from training.statistics import (
+from edge.statistics import (
     Proportion,
     Ranking,
     auc,
     auc_interval,
     bootstrap_interval,
     finite,
-    operating_points,
     precision_interval,
     redraws,
     same_length,
-    share_from,
-    youden_point,
 )
 
 # Few levels, so that ties are the rule.
@@ -56,21 +53,6 @@ def test_wilson_interval_as_published() -> None:
     """81 of 263: 0.2553 to 0.3662 (Newcombe 1998, table I, method 3)."""
     interval = Proportion(81, 263).interval
     assert (round(interval.low, 4), round(interval.high, 4)) == (0.2553, 0.3662)
-
-
-def test_youden_point_of_a_set_made_by_hand() -> None:
-    """At 0.45: sensitivity 3/4, specificity 3/3, the greatest sum; the mean score, 0.5, would lose one of them."""
-    scores = [0.1, 0.2, 0.4, 0.3, 0.5, 0.9, 0.95]
-    assert youden_point(scores, [False, False, False, True, True, True, True]) == pytest.approx(0.45)
-
-
-def test_youden_point_lies_between_separated_scores() -> None:
-    assert 0.3 < youden_point([0.1, 0.3, 0.8, 0.9], [False, False, True, True]) < 0.8
-
-
-def test_youden_point_needs_both_labels() -> None:
-    with pytest.raises(ValueError, match="both labels; 2 of 2"):
-        youden_point([0.1, 0.2], [True, True])
 
 
 @given(BOTH_LABELS, st.lists(st.integers(0, 3), min_size=30, max_size=30))
@@ -124,17 +106,6 @@ def test_a_redraw_without_an_answer_is_left_out() -> None:
     assert (interval.low, interval.high) == (1, 2)
     with pytest.raises(ValueError, match="cannot be told of these 2"):
         bootstrap_interval(lambda times: None, ["a", "b"])
-
-
-def test_operating_points_divide_even_neighbouring_numbers() -> None:
-    low, high = 0.5, float(np.nextafter(0.5, 1))
-    assert list(operating_points(np.array([high, low, low]))) == [low, high]
-    assert list(operating_points(np.array([0.25, 0.75]))) == [0.25, 0.5]
-
-
-def test_a_score_at_the_point_is_called_positive() -> None:
-    shares = share_from(np.array([0.4, 0.9, 0.2, 0.4]), np.array([0.4, 0.5, 0.9, 1]))
-    assert list(shares) == [0.75, 0.25, 0.25, 0]
 
 
 def test_numbers_that_are_none_are_named() -> None:

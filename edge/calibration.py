@@ -1,13 +1,11 @@
-"""Whether scores mean what they say: reliability diagram, expected calibration error, temperature, operating point."""
+"""Whether scores mean what they say: reliability diagram, expected calibration error, temperature."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge.temperature import TEMPERATURES, apply_temperature, logit, sigmoid
-from training.statistics import (
+from edge.statistics import (
     RESAMPLES,
     Interval,
     Times,
@@ -15,11 +13,9 @@ from training.statistics import (
     finite,
     labelled,
     need_both_labels,
-    operating_points,
     same_length,
-    share_from,
-    youden_point,
 )
+from edge.temperature import TEMPERATURES, apply_temperature, logit, sigmoid
 
 PROVEN_BY = 300  # radiographs
 MOST_ERROR = 0.03  # expected calibration error, by the upper end of its interval
@@ -89,50 +85,64 @@ def fit_temperature(scores: ArrayLike, positive: ArrayLike) -> float:
     return float(np.sqrt(low * high))
 
 
-def proven_temperature(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike) -> float | None:
-    """The temperature of these scores, where the expected calibration error is at most 0.03 by its upper bound; else
-    None: a number that may mislead is better not shown as a probability.
+@dataclass(frozen=True)
+class Scaling:
+    """A temperature, and how far scores scaled by it may be believed. held_out: of each half of the clusters, scaled by
+    the other half's; None where a half lacks a label. hindrance: why it must not be used, None where it may.
+    """
 
-    The error is of radiographs scaled by the temperature of the other half of the clusters, on at least 300 radiographs
-    of both labels. A temperature at the bounds tells of labels that the scores separate, not of the scores.
+    temperature: float
+    held_out: Reliability | None
+    hindrance: str | None
+
+
+def fit_scaling(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike) -> Scaling:
+    """The temperature of these scores, judged: it may be used where the expected calibration error of at least 300
+    radiographs is at most 0.03 by its upper bound. A temperature at its bounds tells of labels that the scores
+    separate, not of the scores. Raises ValueError without both labels.
+    """
+    values, flags = labelled(_probabilities(scores), positive)
+    temperature = fit_temperature(values, flags)
+    scaled = scaled_by_others(values, flags, clusters)
+    held_out = None if scaled is None else reliability(scaled, flags, clusters)
+    return Scaling(temperature, held_out, _hindrance(len(values), temperature, held_out))
+
+
+def _hindrance(count: int, temperature: float, held_out: Reliability | None) -> str | None:
+    if count < PROVEN_BY:
+        return f"{count} radiographs are fewer than {PROVEN_BY}"
+    if held_out is None:
+        return "a half of the patients lacks a label"
+    if not TEMPERATURES[0] * 1.01 < temperature < TEMPERATURES[1] / 1.01:
+        return f"no temperature between {TEMPERATURES[0]} and {TEMPERATURES[1]} fits: the scores separate the labels"
+    if held_out.ece.high > MOST_ERROR:
+        return f"the expected calibration error may be {held_out.ece.high:.3f}, more than {MOST_ERROR}"
+    return None
+
+
+def proven_temperature(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike) -> float | None:
+    """The temperature of these scores where `fit_scaling` finds that it may be used, else None: a number that may
+    mislead is better not shown as a probability.
     """
     values, flags = labelled(_probabilities(scores), positive)
     same_length(scores=values, clusters=clusters)
     if len(values) < PROVEN_BY or len({*flags.tolist()}) < 2:
         return None
+    scaling = fit_scaling(values, flags, clusters)
+    return scaling.temperature if scaling.hindrance is None else None
+
+
+def scaled_by_others(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike) -> NDArray[np.float64] | None:
+    """Each score scaled by the temperature of the other half of the clusters; None where a half lacks a label."""
+    values, flags = labelled(_probabilities(scores), positive)
+    same_length(scores=values, clusters=clusters)
     halves = np.unique(np.asarray(clusters), return_inverse=True)[1] % 2 == 0
     if any(len({*flags[half].tolist()}) < 2 for half in (halves, ~halves)):
         return None
     scaled = np.empty(len(values))
     for half in (halves, ~halves):
         scaled[half] = apply_temperature(values[half], fit_temperature(values[~half], flags[~half]))
-    temperature = fit_temperature(values, flags)
-    within = TEMPERATURES[0] * 1.01 < temperature < TEMPERATURES[1] / 1.01
-    return temperature if within and reliability(scaled, flags, clusters).ece.high <= MOST_ERROR else None
-
-
-def operating_point(scores: ArrayLike, positive: ArrayLike, rule: str) -> float:
-    """The score from which a radiograph is called positive.
-
-    rule: `half` (0.5), `youden`, or `sensitivity=0.90`: the highest point that finds at least that share of the
-    positives, midway to the next lower score. Raises ValueError at another rule, or where the labels do not allow it.
-    """
-    values, flags = labelled(scores, positive)
-    if rule == "half":
-        return 0.5
-    if rule == "youden":
-        return youden_point(values, flags)
-    written = re.fullmatch(r"sensitivity=(0?\.\d+|1|1\.0+)", rule)
-    target = float(written[1]) if written else 0.0
-    if target == 0:
-        raise ValueError(
-            f"no operating point by the rule {rule!r}; use half, youden or sensitivity=0.90 (above 0 to 1)"
-        )
-    if not flags.any():
-        raise ValueError(f"the rule {rule} needs positive radiographs; there are none among {len(flags)}")
-    points = operating_points(values)
-    enough = share_from(values[flags], points) >= target - 1e-9  # 9 of 10 is 0.90, whatever the rounding
-    return float(points[enough].max())
+    return scaled
 
 
 def _calibration_error(place: NDArray[np.intp], differences: NDArray[np.float64], times: Times) -> float:

@@ -75,8 +75,8 @@ class Ranking:
     def _counts(self, times: Times | None) -> NDArray[np.float64]:
         """[2, levels]: negatives and positives at each level, from the lowest score up."""
         cells = 2 * self.level + self.positive
-        weights = np.ones(len(cells)) if times is None else times
-        return np.bincount(cells, weights, minlength=2 * (self.level.max() + 1)).reshape(-1, 2).T
+        counts = np.bincount(cells, times, minlength=2 * (self.level.max() + 1))
+        return counts.astype(np.float64).reshape(-1, 2).T
 
 
 def auc(scores: ArrayLike, positive: ArrayLike) -> float:
@@ -121,32 +121,6 @@ def redraws(clusters: ArrayLike, *, seed: int) -> Iterator[Times]:
     random = np.random.default_rng(seed)
     while True:
         yield np.bincount(random.integers(0, len(names), len(names)), minlength=len(names))[owner]
-
-
-def youden_point(scores: ArrayLike, positive: ArrayLike) -> float:
-    """The operating point with the greatest sensitivity + specificity, midway to the next lower score.
-
-    Raises ValueError without both labels.
-    """
-    values, flags = labelled(scores, positive)
-    need_both_labels(flags)
-    points = operating_points(values)
-    gains = share_from(values[flags], points) - share_from(values[~flags], points)
-    best = np.flatnonzero(np.isclose(gains, gains.max()))
-    return float(points[best[len(best) // 2]])
-
-
-def operating_points(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One point for each way to divide the scores, ascending: the lowest score, then midway between neighbours."""
-    levels = np.unique(scores)
-    midway = (levels[1:] + levels[:-1]) / 2
-    # Between neighbours too close for a number of their own the point is the upper one.
-    return np.concatenate([levels[:1], np.where(midway > levels[:-1], midway, levels[1:])])
-
-
-def share_from(scores: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each point, the share of the scores at the point or above."""
-    return 1 - np.searchsorted(np.sort(scores), points, side="left") / len(scores)
 
 
 def labelled(scores: ArrayLike, positive: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -6,9 +6,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from edge.calibration import fit_temperature, proven_temperature, reliability
+from edge.statistics import auc
 from edge.temperature import TEMPERATURES, apply_temperature
-from training.calibration import fit_temperature, operating_point, proven_temperature, reliability
-from training.statistics import auc, youden_point
 
 PROBABILITIES = st.floats(0, 1)
 ROWS = st.lists(st.tuples(PROBABILITIES, st.booleans()), min_size=1, max_size=20)
@@ -185,39 +185,3 @@ def test_temperature_has_an_inverse(score: float, temperature: float) -> None:
 def test_no_such_temperature(temperature: float) -> None:
     with pytest.raises(ValueError, match=r"temperature must be within 0\.05 and 20"):
         apply_temperature([0.5], temperature)
-
-
-def test_operating_points_by_each_rule() -> None:
-    scores, positive = [0.1, 0.2, 0.35, 0.6, 0.7, 0.8, 0.95], [0, 1, 0, 1, 1, 1, 1]
-    assert operating_point(scores, positive, "half") == 0.5
-    assert operating_point(scores, positive, "youden") == youden_point(scores, positive)
-    assert operating_point(scores, positive, "sensitivity=0.80") == pytest.approx((0.35 + 0.6) / 2)  # 4 of 5
-    assert operating_point(scores, positive, "sensitivity=0.81") == pytest.approx((0.1 + 0.2) / 2)  # so all 5
-    assert operating_point(scores, positive, "sensitivity=1") == pytest.approx((0.1 + 0.2) / 2)
-    assert operating_point([0.4, 0.4], [1, 1], "sensitivity=0.5") == 0.4
-    tenths = np.arange(1, 11) / 10
-    assert operating_point(tenths, [True] * 10, "sensitivity=0.10") == pytest.approx(0.95)  # 1 - 0.9 is less than 0.1
-
-
-@given(ROWS, st.sampled_from(["0.05", "0.5", "0.90", ".95", "1.0"]))
-def test_a_target_sensitivity_is_reached_and_no_higher_point_does(rows: list[tuple[float, bool]], target: str) -> None:
-    scores, positive = map(np.array, zip(*rows, strict=True))
-    assume(positive.any())
-    point = operating_point(scores, positive, f"sensitivity={target}")
-    assert (scores[positive] >= point).mean() >= float(target) - 1e-9
-    for higher in scores[scores > point]:
-        found = (scores[positive] >= higher).mean()
-        assert found < float(target) - 1e-9 or (scores >= higher).sum() == (scores >= point).sum()
-
-
-@pytest.mark.parametrize("rule", ["", "Half", "specificity=0.9", "sensitivity=0", "sensitivity=1.5", "sensitivity=90"])
-def test_another_rule_is_refused(rule: str) -> None:
-    with pytest.raises(ValueError, match=r"use half, youden or sensitivity=0\.90"):
-        operating_point([0.1, 0.9], [False, True], rule)
-
-
-def test_rules_that_the_labels_do_not_allow() -> None:
-    with pytest.raises(ValueError, match="both labels"):
-        operating_point([0.1, 0.9], [False, False], "youden")
-    with pytest.raises(ValueError, match="none among 2"):
-        operating_point([0.1, 0.9], [False, False], "sensitivity=0.9")

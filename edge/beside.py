@@ -1,0 +1,66 @@
+"""What runs beside the line of stages: threads that work until they are told to end, the HTTP server, signals.
+
+Owned by daemon.py.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+from edge.http import Health, open_server
+
+_POLL_S = 0.2
+
+
+@contextlib.contextmanager
+def beside(
+    name: str, work: Callable[[threading.Event], None], on_fault: Callable[[BaseException], None]
+) -> Iterator[None]:
+    """Meanwhile a thread works, until its event is set. on_fault: called with what it raises."""
+    over = threading.Event()
+
+    def guarded() -> None:
+        try:
+            work(over)
+        except BaseException as fault:
+            on_fault(fault)
+
+    thread = threading.Thread(target=guarded, name=name)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def serving(listen: str, exposition: Callable[[], bytes], health: Callable[[], Health]) -> Iterator[None]:
+    """Meanwhile /metrics, /livez and /readyz answer; nothing does when `listen` is empty."""
+    if not listen:
+        yield
+        return
+    server = open_server(listen, exposition, health)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": _POLL_S}, name="http", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT stop; only the main thread may say so (tests run the daemon elsewhere)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
