@@ -4,6 +4,7 @@ Changes: the grey scale inverted; a display window that cuts off the darkest and
 curve and sharpness; a darker tone curve alone. `other_sources` are real radiographs of other hospitals' machines.
 """
 
+import contextlib
 import csv
 import json
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from edge.bundle import Bundle, open_bundle
 from edge.drift_signals import Signals, observe
 from edge.engines import Engine, open_engine, predict
+from edge.errors import NotARadiograph
 from edge.imaging.preprocess import preprocess
 from edge.imaging.read import read
 from edge.phantom import render
@@ -68,7 +70,8 @@ def seen_nih(data: Path, cache: Path, *, changed: int = 230) -> list[Seen]:
                 yield kind, rows[row]["patient_id"], after(kind, radiograph)
         for other in _rows(data / "covid.csv"):
             if other["split"] in _OTHER_SPLITS:
-                yield "other_sources", other["patient_id"], read((data / other["path"]).read_bytes())
+                with contextlib.suppress(NotARadiograph):  # in colour, as published
+                    yield "other_sources", other["patient_id"], read((data / other["path"]).read_bytes())
 
     return _kept(cache / "nih.jsonl", bundle, pictures)
 
@@ -99,13 +102,13 @@ def _kept(path: Path, bundle: Bundle, pictures: Callable[[], Iterator[tuple[str,
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         engine, reference = open_engine(bundle), bundle.reference().embeddings
-        lines = [
-            json.dumps({"kind": kind, "patient": patient, **asdict(signals)})
-            for kind, patient, radiograph in pictures()
-            for signals in [signals_of(bundle, engine, reference, radiograph)]
-        ]
+        unfinished = path.with_suffix(".part")
+        with unfinished.open("w", encoding="utf-8") as lines:
+            for kind, patient, radiograph in pictures():
+                signals = signals_of(bundle, engine, reference, radiograph)
+                lines.write(json.dumps({"kind": kind, "patient": patient, **asdict(signals)}) + "\n")
         engine.close()
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        unfinished.rename(path)
     told = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [Seen(one.pop("kind"), one.pop("patient"), Signals(**one)) for one in told]
 

@@ -1,8 +1,7 @@
 """Embeddings by the million, drawn from a distribution fitted to some hundreds that a network really gave.
 
 A Gaussian copula: each of the 128 numbers keeps its own distribution, zeros of the ReLU included, and together they
-have the correlations that were seen. What bends in the answers is lost, so made ones lie farther apart and are harder to
-find: `likeness` tells by how much.
+have the correlations that were seen. What bends is lost, so made ones are harder to find: `likeness` tells how much.
 """
 
 from collections.abc import Callable, Iterator

@@ -31,6 +31,7 @@ class Config:
     neighbours: int = 4
     include_earlier_cases: bool = False
     same_patient: bool = True
+    reembed: bool = False
     sandbox: str = "auto"
     decode_workers: int = 2
     decode_limit_s: float = 15.0
@@ -86,6 +87,7 @@ _RETENTION = (
     "quarantine_max_bytes",
 )
 _PERCENT = ("reserve_percent",)
+_AT_MOST = {"decode_workers": 64, "decode_limit_s": 3600.0}
 _NOT_NEGATIVE = ("neighbours", "reserve_bytes", *_RETENTION)
 
 
@@ -170,6 +172,8 @@ def _checked(key: str, value: Any, origin: str) -> Any:
         raise UsageError(f"{key} ({origin}) is {value}; it must be a number of {unit}")
     if key in _PERCENT and not 0 <= value <= 100:
         raise UsageError(f"{key} ({origin}) is {value}; it must lie between 0 and 100")
+    if key in _AT_MOST and value > _AT_MOST[key]:
+        raise UsageError(f"{key} ({origin}) is {value}; it must be at most {_AT_MOST[key]}")
     if (key in _POSITIVE and value <= 0) or (key in _NOT_NEGATIVE and value < 0):
         raise UsageError(f"{key} ({origin}) is {value}; it must be greater")
     return value

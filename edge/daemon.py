@@ -35,9 +35,10 @@ from edge.ledger_reader import LedgerReader
 from edge.line import Line, Stage
 from edge.metrics import Metrics
 from edge.pipeline import Pipeline
+from edge.reembed import reembed_when_idle
 from edge.retention import retain_regularly
 from edge.similarity import SimilarCases
-from edge.site_calibration import CalibrationStore, untried
+from edge.site_calibration import CalibrationStore
 from edge.stages import Decode, PutAway, Score, Take, Taken, Write, log_report
 from edge.standing import Standing
 from edge.state import StateFolder, lock_state, open_state
@@ -47,6 +48,7 @@ from edge.values import Report, Sighting
 
 _TIDY_EACH_S = 3600.0
 _GPU = GpuRoute()
+_Meanwhile = AbstractContextManager[None]
 
 
 class Daemon:
@@ -117,7 +119,7 @@ class Daemon:
             k, same_patient = self._config.neighbours, self._config.same_patient
             first = room.first(decoders)
             pipeline = Pipeline(bundle, first, decoders, similar, k=k, same_patient=same_patient, site=site)
-            self._warn_untried(pipeline)
+            self._standing.tell_untried(pipeline.site, pipeline.engine)
             opened.callback(lambda: pipeline.engine.close())  # noqa: PLW0108 - whichever engine is in use by then
             if room.plan_missing and not self._once:
                 opened.enter_context(self._building(room, pipeline))
@@ -138,11 +140,6 @@ class Daemon:
                 self._standing.not_ready = None
                 self._work(pipeline, ledger, state, intake, drift, threads=decoders.threads)
 
-    def _warn_untried(self, pipeline: Pipeline) -> None:
-        told = untried(pipeline.site, pipeline.engine.identity.precision)
-        if told is not None:
-            self._logger.warning(told)
-
     def _health(self) -> Health:
         return self._standing.health(alive=not self._stop.is_set())
 
@@ -152,7 +149,7 @@ class Daemon:
         self._metrics.confined(decoders.missing)
         self._standing.lacks(decoders.missing)
 
-    def _meanwhile(self, name: str, work: Callable[[threading.Event], None]) -> AbstractContextManager[None]:
+    def _meanwhile(self, name: str, work: Callable[[threading.Event], None]) -> _Meanwhile:
         return beside(name, work, self._fail)
 
     @contextlib.contextmanager
@@ -165,9 +162,14 @@ class Daemon:
                 self._fail(fault)
                 raise
 
-    def _tidying(self, state: StateFolder, ledger: Ledger) -> AbstractContextManager[None]:
+    def _tidying(self, state: StateFolder, ledger: Ledger) -> _Meanwhile:
         settings: dict[str, Any] = {"logger": self._logger, "each_s": _TIDY_EACH_S, "note": ledger.note_retained}
         return self._meanwhile("tidy", partial(retain_regularly, state, self._config, **settings))
+
+    def _reembedding(self, pipeline: Pipeline, state: StateFolder, is_idle: Callable[[], bool]) -> _Meanwhile:
+        if self._once or not self._config.reembed:
+            return contextlib.nullcontext()
+        return self._meanwhile("reembed", partial(reembed_when_idle, state, pipeline.bundle.id, is_idle=is_idle))
 
     @contextlib.contextmanager
     def _indexing(self, bundle: Bundle, state: StateFolder) -> Iterator[EarlierCases]:
@@ -197,7 +199,7 @@ class Daemon:
             before.close()
             if self._fault is None:
                 room.took_over(engine)
-            self._warn_untried(pipeline)
+            self._standing.tell_untried(pipeline.site, pipeline.engine)
 
     def _work(
         self,
@@ -248,13 +250,14 @@ class Daemon:
         self._metrics.unopenable_files.set_function(lambda: intake.inbox.unopenable)
         self._metrics.disk_free.set_function(lambda: shutil.disk_usage(state.root).free)
         line.start()
-        try:
-            for sighting in intake.sightings(self._over):
-                taken = take(sighting)
-                if taken is not None and not line.put(taken, is_over=self._over.is_set):
-                    break
-        except BaseException as fault:
-            self._fail(fault)
+        with self._reembedding(pipeline, state, lambda: not in_flight and not any(intake.hindrances().values())):
+            try:
+                for sighting in intake.sightings(self._over):
+                    taken = take(sighting)
+                    if taken is not None and not line.put(taken, is_over=self._over.is_set):
+                        break
+            except BaseException as fault:
+                self._fail(fault)
         line.finish()
         if self._fault is not None:
             raise self._fault

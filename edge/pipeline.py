@@ -13,7 +13,7 @@ from edge.bundle import Bundle
 from edge.engines import Engine, predict
 from edge.errors import RadiographError, TooLarge
 from edge.imaging.decode_pool import Decodes
-from edge.similarity import SimilarCases, knn_score
+from edge.similarity import SimilarCases, disagree, knn_label_share, knn_score
 from edge.site_calibration import SiteCalibration, decide
 from edge.snapshot import MAX_FILE_BYTES, Snapshot, snapshot
 from edge.values import Decoded, Prediction, Reason, Report, Source, Warn
@@ -76,7 +76,14 @@ class Pipeline:
         warnings = (*report.warnings, Warn.NEIGHBOURS_PENDING) if self.similar.pending else report.warnings
         not_of = None if self.same_patient else patient_key
         neighbours = self.similar.nearest(prediction.embedding, self.k, without=report.case_id, not_of=not_of)
-        return replace(report, neighbours=neighbours, knn_score=knn_score(neighbours), warnings=warnings)
+        labels = self.bundle.manifest.labels
+        # On the bundle's own scale, as the neighbours' scores are, whatever a site has made of it.
+        point = self.bundle.manifest.operating_points.get(prediction.engine.precision)
+        if disagree(prediction.score, neighbours, labels, point):
+            warnings = (*warnings, Warn.NEIGHBOURS_DISAGREE)
+        share = knn_label_share(neighbours, labels)
+        mean = knn_score(neighbours)
+        return replace(report, neighbours=neighbours, knn_score=mean, knn_label_share=share, warnings=warnings)
 
     def _judged(self, decoded: Decoded, prediction: Prediction) -> Report:
         findings = quality.assess(decoded, prediction, self.bundle.manifest.lung_limits)

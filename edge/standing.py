@@ -14,6 +14,7 @@ from edge.errors import StateError
 from edge.http import Health
 from edge.known_answer import KnownAnswerFailed
 from edge.log import FIELDS
+from edge.site_calibration import SiteCalibration, untried
 from edge.store import Ledger
 
 
@@ -37,6 +38,12 @@ class Standing:
         if layers:
             self._degraded = f"the kernel cannot confine decode workers: {', '.join(layers)} missing"
             self._logger.warning(f"{self._degraded}; run one with Landlock and seccomp")
+
+    def tell_untried(self, site: SiteCalibration | None, engine: Engine) -> None:
+        """Warn of a precision that the site's calibration does not cover."""
+        told = untried(site, engine.identity.precision)
+        if told is not None:
+            self._logger.warning(told)
 
     def tell_withdrawn(self, fault: KnownAnswerFailed, passed_s: float | None) -> None:
         """passed_s: when the test last passed, if it did in this run."""

@@ -259,6 +259,7 @@ class Report:
     lung_fraction: float | None = None
     neighbours: tuple[Neighbour, ...] = ()
     knn_score: float | None = None
+    knn_label_share: float | None = None  # of the positive, among neighbours with a label
     timings_s: dict[str, float] = field(default_factory=dict)
 
     @property

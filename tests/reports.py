@@ -37,6 +37,7 @@ def scored(number: int, *, score: float = 0.75, instance: str | None = None, pix
         lung_fraction=0.31,
         neighbours=(Neighbour("c" * 16, 0.5, "covid", 0.9),),
         knn_score=0.9,
+        knn_label_share=0.75,
         timings_s={"decode": 0.25, "total": 0.5},
     )
 

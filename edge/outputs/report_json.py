@@ -43,6 +43,7 @@ def report_json(report: Report) -> dict[str, Any]:
             for neighbour in report.neighbours
         ],
         "knn_score": report.knn_score,
+        "knn_label_share": report.knn_label_share,
         "bundle": report.bundle_id,
         "backend": report.engine.backend,
         "precision": report.engine.precision,
@@ -52,7 +53,7 @@ def report_json(report: Report) -> dict[str, Any]:
 
 
 def encode(report: Report) -> str:
-    return json.dumps(report_json(report), indent=1) + "\n"
+    return json.dumps(report_json(report), indent=1, allow_nan=False) + "\n"
 
 
 def write_result(folder: Path, case_id: str, document: str) -> Path:

@@ -29,6 +29,7 @@ SCORED = {
     "lung_fraction": 0.31,
     "neighbours": [{"case_id": "c" * 16, "distance": 0.5, "label": "covid", "score": 0.9}],
     "knn_score": 0.9,
+    "knn_label_share": 0.75,
     "bundle": BUNDLE,
     "backend": "openvino",
     "precision": "int8",
@@ -71,7 +72,16 @@ def test_a_gated_radiograph_shows_what_the_gate_saw_and_no_score() -> None:
 def numbers_in(result: dict[str, Any]) -> set[str]:
     """Keys with anything that could be read as a score; timings are none."""
     empty = (None, [], {})
-    names = ("score", "positive", "operating_point", "members", "lung_fraction", "neighbours", "knn_score")
+    names = (
+        "score",
+        "positive",
+        "operating_point",
+        "members",
+        "lung_fraction",
+        "neighbours",
+        "knn_score",
+        "knn_label_share",
+    )
     return {name for name in names if result[name] not in empty}
 
 
