@@ -10,6 +10,7 @@ EdgeError
 │   └── StillLinked         it has other names too: looked at again, and read once it has one
 ├── Stopped               told to stop before a single run was done                exit 1
 ├── EngineError           the inference engine failed: the daemon stops         exit 1
+│   ├── KnownAnswerFailed   a golden case is answered wrongly: out of service (in known_answer.py)
 │   ├── BackendUnavailable  the asked-for backend cannot run on this machine
 │   ├── PlanMissing         a GPU could answer, and no good plan is kept for it
 │   └── OutOfMemory         the GPU has no memory left: smaller batches may fit

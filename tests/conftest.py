@@ -18,3 +18,12 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"{REAL_DATA} is not here")
     return REAL_DATA
+
+
+@pytest.fixture(autouse=True)
+def _own_umask() -> Iterator[None]:
+    """`watch` sets it for its process, which is here the tests' own."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    yield
+    os.umask(mask)
