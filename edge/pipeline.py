@@ -34,6 +34,7 @@ class Pipeline:
         site: SiteCalibration | None = None,
     ) -> None:
         self.bundle = bundle
+        self.gate = quality.Gate.of(bundle)
         self.engine = engine
         self.decoder = decoder
         self.similar = similar
@@ -86,7 +87,7 @@ class Pipeline:
         return replace(report, neighbours=neighbours, knn_score=mean, knn_label_share=share, warnings=warnings)
 
     def _judged(self, decoded: Decoded, prediction: Prediction) -> Report:
-        findings = quality.assess(decoded, prediction, self.bundle.manifest.lung_limits)
+        findings = quality.assess(decoded, prediction, self.gate)
         fraction = next(finding.value for finding in findings if finding.check == "lung_fraction")
         for finding in findings:
             if finding.reason is not None:

@@ -3,6 +3,7 @@
 All are frozen; arrays inside them are never modified in place. Work is done by pure functions from one to the next.
 """
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -73,6 +74,10 @@ class Warn(StrEnum):
     LOSSY_SOURCE = "lossy_source"
     NO_VIEW = "no_view"
     BORDERLINE_LUNGS = "borderline_lungs"
+    BORDERLINE_FRONTAL = "borderline_frontal"
+    BORDERLINE_INVERTED = "borderline_inverted"
+    BORDERLINE_CONTRAST = "borderline_contrast"
+    BORDERLINE_REFERENCE = "borderline_reference"
     NEIGHBOURS_PENDING = "neighbours_pending"
     NEIGHBOURS_DISAGREE = "neighbours_disagree"
 
@@ -159,6 +164,18 @@ class Crop:
             self.left + (column - self.model_left) * self.width / self.model_width,
         )
 
+    def content_of(self, cells: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+        """The part of `cells`, which cover the whole model input of `side` pixels, that is no padding; never empty."""
+        rows, columns = cells.shape
+        top, bottom = _span(self.model_top, self.model_height, rows, side)
+        left, right = _span(self.model_left, self.model_width, columns, side)
+        return cells[top:bottom, left:right]
+
+
+def _span(start: int, length: int, cells: int, side: int) -> tuple[int, int]:
+    first = start * cells // side
+    return first, max(first + 1, -(-(start + length) * cells // side))
+
 
 @dataclass(frozen=True)
 class ModelInput:
@@ -222,10 +239,15 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Finding:
-    """One quality check: its value against its limits. `reason` is set when it refuses, `warning` when borderline."""
+    """One quality check: its value, and the limits between which it is let through.
+
+    `reason` is set when it refuses, `warning` when borderline.
+    """
 
     check: str
     value: float
+    low: float = -math.inf
+    high: float = math.inf
     reason: Reason | None = None
     warning: Warn | None = None
 

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from edge.bundle import Bundle, LungLimits, is_patient_key, read_bundle
+from edge.bundle import Bundle, is_patient_key, read_bundle
 from edge.calibration import proven_temperature
 from edge.errors import UsageError
+from edge.gate_limits import GateLimits, Limits
 from edge.imaging.preprocess import Preprocessing
 from edge.known_answer import SCORE_TOLERANCE
 from edge.operating_point import youden_point
@@ -70,7 +71,7 @@ def assemble(
     judge flipped decisions where the bundle will decide.
     """
     accuracy = _accuracy(graphs, recipe)
-    with _taking_place_of(out) as fresh:
+    with taking_place_of(out) as fresh:
         (fresh / "golden").mkdir()
         for precision in recipe.precisions:
             shutil.copyfile(graphs / f"model.{precision}.onnx", fresh / f"model.{precision}.onnx")
@@ -85,7 +86,7 @@ def assemble(
             precisions=recipe.precisions,
             operating_points=dict.fromkeys(recipe.precisions),
             temperatures=dict.fromkeys(recipe.precisions),
-            lung_limits=LungLimits(0.0, 1.0, 0.0),
+            gates=GateLimits(Limits(0.0, 1.0)),
             metrics={},
             training={**training, **recipe.terms},
             accuracy=accuracy,
@@ -93,7 +94,7 @@ def assemble(
         write_manifest(fresh, content)  # a draft: enough for the engine
         draft = read_bundle(fresh)
         limits, gate = _gate(draft, recipe.default_precision, radiographs.gate)
-        content = replace(content, lung_limits=limits, training={**content.training, "gate": gate})
+        content = replace(content, gates=GateLimits(limits), training={**content.training, "gate": gate})
         if recipe.decides:
             content = _deciding(content, draft, radiographs.validation)
             write_manifest(fresh, content)
@@ -105,7 +106,7 @@ def assemble(
 
 
 @contextmanager
-def _taking_place_of(out: Path) -> Iterator[Path]:
+def taking_place_of(out: Path) -> Iterator[Path]:
     """A fresh folder beside `out` to write to, which becomes `out` in the end; a failure leaves `out` as it was."""
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -177,13 +178,13 @@ def _fraction(answer: EngineAnswer) -> float:
     return lung_fraction(answer.prediction.lung_mask, model_input.crop, model_input.pixels.shape[-1])
 
 
-def _gate(bundle: Bundle, precision: str, rows: Sequence[Row]) -> tuple[LungLimits, dict[str, Any]]:
+def _gate(bundle: Bundle, precision: str, rows: Sequence[Row]) -> tuple[Limits, dict[str, Any]]:
     """Limits on the lung fraction, and the percentiles that they were drawn from."""
     fractions = []
     for answer in bar(ask_engine(bundle, precision, [row.path for row in rows]), "gate", total=len(rows)):
         fractions.append(_fraction(answer))
     low, high = np.percentile(fractions, GATE_PERCENTILES)
-    limits = LungLimits(math.floor(low * 100) / 100, math.ceil(high * 100) / 100, GATE_MARGIN)
+    limits = Limits(math.floor(low * 100) / 100, math.ceil(high * 100) / 100, GATE_MARGIN)
     seen = {f"p{share}": round(float(np.percentile(fractions, share)), 4) for share in (0, 0, 1, 5, 50, 95, 99, 100)}
     refused = sum(not limits.low <= fraction <= limits.high for fraction in fractions)
     return limits, {"radiographs": len(fractions), "refused": refused, "lung_fraction": seen}

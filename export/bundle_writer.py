@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.bundle import FORMAT, LungLimits
+from edge.bundle import FORMAT
 from edge.errors import UsageError
+from edge.gate_limits import GateLimits, as_listed, limits_of
 from edge.imaging.preprocess import Preprocessing
 from edge.seal import MANIFEST, SIGNATURE
 from edge.values import INTENDED_USE
@@ -35,7 +36,7 @@ class BundleContent:
     precisions: tuple[str, ...]
     operating_points: dict[str, float | None]
     temperatures: dict[str, float | None]
-    lung_limits: LungLimits
+    gates: GateLimits
     metrics: dict[str, Any]
     training: dict[str, Any]
     accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -63,7 +64,7 @@ def write_manifest(folder: Path, content: BundleContent) -> str:
         "precisions": list(content.precisions),
         "operating_points": content.operating_points,
         "temperatures": content.temperatures,
-        "gates": {"lung_fraction": asdict(content.lung_limits)},
+        "gates": as_listed(content.gates),
         "metrics": content.metrics,
         "intended_use": INTENDED_USE,
         "opset": OPSET,
@@ -100,7 +101,7 @@ def read_content(folder: Path) -> BundleContent:
         precisions=tuple(listed["precisions"]),
         operating_points=listed["operating_points"],
         temperatures=listed["temperatures"],
-        lung_limits=LungLimits(**listed["gates"]["lung_fraction"]),
+        gates=limits_of(listed["gates"]),
         metrics=listed["metrics"],
         training=listed["training"],
         accuracy=listed.get("accuracy", {}),

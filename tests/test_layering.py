@@ -23,7 +23,7 @@ LAYERS = (
     {"looks", "window", "put_off", "waiting", "scans"},
     {"limits", "elements", "file_meta", "inflate", "codestream", "jpeg2000", "grey", "pixel_data", "header", "dicom"},
     {"png", "tiff", "tiff_directory", "lzw", "read", "preload", "preprocess", "phantom", "snapshot", "log"},
-    {"seal", "external_data", "strict_json", "bundle", "schema", "audit", "index_file"},
+    {"seal", "external_data", "strict_json", "frontal", "gate_limits", "bundle", "schema", "audit", "index_file"},
     {"reference_levels", "drift_signals", "drift"},
     {"sandbox", "wire", "worker", "worker_process", "decoder", "decode_pool"},
     {"engines", "quality", "similarity", "case_index", "index_check", "known_answer", "site_calibration"},

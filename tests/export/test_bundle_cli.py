@@ -125,7 +125,7 @@ def test_the_gate_lets_the_radiographs_pass_that_it_was_drawn_from(
         lungs = answer.prediction.lung_mask.reshape(256, 256).repeat(4, axis=0).repeat(4, axis=1) > 0.5
         fractions.append(lungs[inside].mean())
     low, high = np.percentile(fractions, [0.2, 99.8])
-    limits = bundle.manifest.lung_limits
+    limits = bundle.manifest.gates.lung_fraction
     assert limits.margin == GATE_MARGIN
     assert limits.low == pytest.approx(math.floor(low * 100) / 100, abs=0.011)  # the gate counts at 256 pixels
     assert limits.high == pytest.approx(math.ceil(high * 100) / 100, abs=0.011)

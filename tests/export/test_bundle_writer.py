@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.bundle import LungLimits, read_bundle
+from edge.bundle import read_bundle
 from edge.errors import BundleError, UsageError
+from edge.gate_limits import GateLimits, Limits
 from edge.imaging.preprocess import Preprocessing
 from export.bundle_writer import BundleContent, digests, read_content, write_manifest
 
@@ -23,7 +24,7 @@ CONTENT = BundleContent(
     precisions=("int8",),
     operating_points={"int8": 0.4},
     temperatures={"int8": None},
-    lung_limits=LungLimits(0.1, 0.6, 0.03),
+    gates=GateLimits(Limits(0.1, 0.6, 0.03)),
     metrics={"test": {"auc": 0.8}},
     training={"seed": 0},
 )
@@ -43,7 +44,7 @@ def test_the_box_opens_what_is_written(folder: Path) -> None:
     assert bundle.id == identity == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     assert set(bundle.files) == {"model.int8.onnx", "golden/expected.json"}
     assert bundle.manifest.preprocessing == CONTENT.preprocessing
-    assert bundle.manifest.lung_limits == CONTENT.lung_limits
+    assert bundle.manifest.gates == CONTENT.gates
     assert bundle.manifest.operating_points == {"int8": 0.4}
     assert bundle.manifest.temperatures == {"int8": None}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edge.bundle import LungLimits
+from edge.gate_limits import GateLimits, Limits
 from edge.imaging.preprocess import Preprocessing
 from export.bundle_writer import BundleContent
 from export.card import first_line, render_card
@@ -24,7 +24,7 @@ CONTENT = BundleContent(
     precisions=("int8",),
     operating_points={"int8": None},
     temperatures={"int8": None},
-    lung_limits=LungLimits(0.1, 0.6, 0.03),
+    gates=GateLimits(Limits(0.1, 0.6, 0.03)),
     metrics={},
     training={},
 )
