@@ -19,6 +19,7 @@ from edge.signature import PUBLIC_SUFFIX, load_key, make_key
 # Loaded only when called: the box has no torch.
 LAZY = {
     "assemble": ("export.bundle_cli", "assemble_command", "Make a bundle of graphs that were exported and calibrated."),
+    "gate": ("export.gate_cli", "gate_command", "Fit what keeps a bundle from scoring what is no frontal chest."),
     "finish": ("export.bundle_cli", "finish_command", "Put figures and the model card into an assembled bundle."),
 }
 

@@ -1,4 +1,7 @@
-"""`edge-cxr bundle assemble` and `finish`: graphs, radiographs and figures to a bundle folder. Thin."""
+"""`edge-cxr bundle assemble` and `finish`: graphs, radiographs and figures to a bundle folder. Thin.
+
+`edge-cxr bundle gate` is in gate_cli.py.
+"""
 
 import json
 import re
@@ -9,13 +12,16 @@ from typing import Any
 
 import click
 
-from edge.bundle import PACKAGED_IDS
+from edge.bundle import PACKAGED_IDS, read_bundle
 from edge.errors import UsageError
 from edge.imaging.preprocess import Preprocessing
 from edge.values import PRECISIONS
+from export.add_gate import LEAST_RADIOGRAPHS, add_gate
 from export.assemble import Radiographs, amend, assemble, gate_outcomes
 from export.bundle_writer import read_content
 from export.card import render_card
+from export.gate_cli import gate_command
+from export.gate_pictures import pictures_of
 from export.recipes import RECIPES, Recipe, site_recipe
 from training import options
 from training.manifest import of_split, read_manifest, require_split
@@ -83,6 +89,12 @@ def assemble_command(
     training = {"lungs": read_record(lungs), "members": records}
     radiographs = Radiographs(reference, validation, gate)
     identity = assemble(chosen, graphs, tuple(records), side, radiographs, training, out)
+    if len(gate) >= LEAST_RADIOGRAPHS:
+        pictures = pictures_of(read_bundle(out), chosen.default_precision, gate)
+        identity = add_gate(out, pictures, {}, out=out)
+    else:
+        click.echo(f"{len(gate)} radiographs are too few for a gate by what a picture looks like; with "
+                   f"{LEAST_RADIOGRAPHS}, run: edge-cxr bundle gate {out}", err=True)  # fmt: skip
     click.echo(json.dumps({"bundle": chosen.name, "id": identity, "precisions": chosen.precisions}))
 
 
@@ -135,4 +147,4 @@ def finish_command(
 
 
 if __name__ == "__main__":
-    click.Group(commands=[assemble_command, finish_command])()
+    click.Group(commands=[assemble_command, gate_command, finish_command])()

@@ -9,6 +9,7 @@ from edge.phantom import LABELS
 from edge.statistics import RESAMPLES
 from edge.values import INTENDED_USE
 from export.bundle_writer import BundleContent
+from export.gate_card import gate_section
 
 EXTERNAL = "test_eurorad"  # the split from a source that was never trained on, with both labels from it
 _MEANING = {
@@ -44,6 +45,7 @@ def render_card(content: BundleContent, metrics: dict[str, Any], training: dict[
         *_lungs(training.get("lung_dice", {})),
         *_accuracy(content.accuracy),
         "",
+        *(gate_section(training["gate"]["rule"]) if "rule" in training["gate"] else ()),
         *_training(training),
         "",
         "## Limits",
@@ -198,6 +200,9 @@ def _training(training: dict[str, Any]) -> list[str]:
         labels = f"{figures['n_covid']} positive, {figures['n_other']} negative"
         lines.append(f"- pretraining, held-out patients of its one source ({labels}): AUC {_auc(figures)}.")
     gate = training["gate"]
-    lines.append(f"- lung gate: {gate['refused']} of {gate['radiographs']} frontal train and val radiographs refused.")
+    if "rule" not in gate:
+        lines.append(
+            f"- lung gate: {gate['refused']} of {gate['radiographs']} frontal train and val radiographs refused."
+        )
     commands = [command for command in training.get("commands", ()) if command.strip()]
     return [*lines, "", "```", *commands, "```"] if commands else lines

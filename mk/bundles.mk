@@ -65,6 +65,7 @@ research-steps:
 	$(EXPORT) --framing stretch --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --out work/research/graphs
 	$(CALIBRATE) --undecided --sensitivity --leave-out-refused --json --graphs work/research/graphs $(PERMITTED) --manifest $(DATA)/covid.csv --manifest work/research/nih.csv > $(RESEARCH_RESULTS)/accuracy.json
 	$(BUNDLE) assemble --recipe research --permitted-only --graphs work/research/graphs --lungs work/research/lungs/lungs/best --member work/research/covid/split-0/$(RESEARCH_MEMBER)/best --manifest $(DATA)/covid.csv --gate-manifest work/research/nih.csv --gate-count 200 --out work/research/bundle
+	$(BUNDLE) gate work/research/bundle --permitted-only --manifest $(DATA)/covid.csv --manifest $(DATA)/nih.csv --evaluate $(DATA)/covid.csv --evaluate $(DATA)/nih.csv --evaluate $(DATA)/dicom.csv
 	$(EVALUATE) --manifest $(DATA)/covid.csv --split test_internal --split test_eurorad --split test_mhh_positive_only --split test_nih_negative_only --bundle work/research/bundle --shortcuts --scores $(RESEARCH_RESULTS)/scores.csv > $(RESEARCH_RESULTS)/metrics.json
 	$(EVALUATE) --manifest $(DATA)/lungs.csv --split test --split test_external --bundle work/research/bundle --lung-masks > $(RESEARCH_RESULTS)/lungs.json
 	cp work/research/lungs/lungs/coarse/log.jsonl $(RESEARCH_RESULTS)/train-lungs-coarse.jsonl
