@@ -3,8 +3,10 @@
 import csv
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,24 @@ def test_every_dicom_file_ends_as_it_should(real_data: Path, tmp_path: Path) -> 
         if result["status"] == "not_scored":
             fits = fits and result["reason"] in allowed
             assert result["score"] is None
-        if not fits and not row["needs_gate"]:
+        if not fits:
             wrong.append((row["path"], result["status"], result["reason"], row["expected_status"], allowed))
     assert wrong == []
+
+
+def test_no_lateral_view_and_no_slice_is_scored(real_data: Path, tmp_path: Path) -> None:
+    """The rows `not_frontal`, on which nothing was fitted."""
+    listed = [row for row in rows(real_data / "covid.csv") if row["split"] == "not_frontal"]
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    for row in listed:
+        shutil.copy(real_data / row["path"], incoming)
+    results = watch(incoming, tmp_path / "state")
+    reasons = Counter(result["reason"] for result in results.values())
+    assert reasons.pop("not_a_radiograph", 0) <= 1  # a picture in colour
+    assert reasons.keys() <= {"not_frontal_chest", "no_lungs", "inverted", "unlike_reference", "poor_quality"}
+    assert sum(reasons.values()) >= len(listed) - 1
+    assert all(result["status"] == "not_scored" for result in results.values())
 
 
 def test_every_radiograph_has_one_result_and_scores_give_the_figures_in_the_manifest(
