@@ -10,7 +10,7 @@ demo: $(VENV)/.installed ## render phantom radiographs, score them from a watche
 	$(BIN)/edge-cxr demo --folder demo
 
 test: $(VENV)/.installed-for-tests ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed-for-tests ## the linters and the type checker
 	$(BIN)/ruff check

@@ -6,6 +6,7 @@ The daemon calls the steps from its stages; `Pipeline.report` runs them one afte
 
 import time
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from edge import quality
@@ -34,13 +35,16 @@ class Pipeline:
         site: SiteCalibration | None = None,
     ) -> None:
         self.bundle = bundle
-        self.gate = quality.Gate.of(bundle)
         self.engine = engine
         self.decoder = decoder
         self.similar = similar
         self.k = k
         self.same_patient = same_patient
         self.site = site
+
+    @cached_property
+    def gate(self) -> quality.Gate:
+        return quality.Gate.of(self.bundle)
 
     def report(self, path: Path) -> Report:
         """The report of one file.

@@ -143,10 +143,6 @@ class Ledger(LedgerReader):
         """cases: how many lost their files in each folder of the state folder."""
         self.note(Event.RETAINED, {"cases": cases})
 
-    def note_stop(self, reason: str) -> None:
-        """reason: a word, as "asked" or "done", or the class of a fault; never its message, which may hold a path."""
-        self.note(Event.STOPPED, {"reason": reason})
-
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(str(self._path))
         self._path.chmod(0o600)

@@ -1,5 +1,6 @@
 """Fixtures that many tests share. Files made in memory are in radiograph_files.py, the engine in fake_engine.py."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,6 @@ def real_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_umask() -> Iterator[None]:
+def _own_umask() -> None:
     """`watch` sets it for its process, which is here the tests' own."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    yield
-    os.umask(mask)
+    os.umask(0o022)

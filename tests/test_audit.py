@@ -60,7 +60,7 @@ def path(tmp_path: Path) -> Path:
         ledger.note_start({"after": "keep"}, bundle_name="tiny", engine=ENGINE)
         record(ledger, 1)
         ledger.record(refused(2), encode(refused(2)), None)
-        ledger.note_stop("asked")
+        ledger.note(Event.STOPPED, {"reason": "asked"})
     return tmp_path / "ledger.sqlite"
 
 

@@ -61,6 +61,11 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def returncode(self) -> int | None:
+        """As subprocess has it, once it has ended."""
+        return self._process.returncode
+
     def is_fit(self) -> bool:
         """False when it is dead, or has said something that nobody asked for."""
         return self._process.poll() is None and not self._says_something(0)
