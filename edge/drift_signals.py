@@ -5,6 +5,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.quality import nearest_distance
 from edge.values import Decoded, ModelInput, Prediction, Reason, Report, Source
 
 _VIEWS = ("AP", "PA", "LATERAL", None)
@@ -59,7 +60,7 @@ def observe(decoded: Decoded, report: Report, reference: NDArray[np.float32]) ->
     prediction = report.prediction
     return Signals(
         float(np.mean(list(prediction.members.values()))),
-        float(np.linalg.norm(reference - prediction.embedding, axis=1).min()),
+        nearest_distance(prediction.embedding, reference),
         report.lung_fraction,
         *grey_levels(decoded.model_input, prediction),
         *_header(decoded.source),
@@ -70,11 +71,9 @@ def observe(decoded: Decoded, report: Report, reference: NDArray[np.float32]) ->
 def grey_levels(model_input: ModelInput, prediction: Prediction) -> tuple[float, float, float | None]:
     """brightness, contrast, lung_brightness, on cells as large as those of the lung mask."""
     rows, columns = prediction.lung_mask.shape
-    side, crop = model_input.pixels.shape[-1], model_input.crop
+    side = model_input.pixels.shape[-1]
     cells = model_input.pixels[0].reshape(rows, side // rows, columns, side // columns).mean(axis=(1, 3))
-    down = slice(crop.model_top * rows // side, -(-(crop.model_top + crop.model_height) * rows // side))
-    across = slice(crop.model_left * columns // side, -(-(crop.model_left + crop.model_width) * columns // side))
-    content, lungs = cells[down, across], cells[prediction.lung_mask > 0.5]
+    content, lungs = model_input.crop.content_of(cells, side), cells[prediction.lung_mask > 0.5]
     lung_brightness = float(lungs.mean()) if len(lungs) >= _LEAST_CELLS else None
     return float(content.mean()), float(content.std()), lung_brightness
 

@@ -202,3 +202,11 @@ def test_of_what_was_refused_only_the_header_is_watched_and_of_copies_nothing() 
     assert signals.known() == [("view", 0.0), ("lossy", 0.0), ("format", 0.0), ("refused", 1.0)]
     for reason in (Reason.DUPLICATE, Reason.CONFLICT):
         assert observe(decoded(), refused(1, reason), REFERENCE) is None
+
+
+def test_a_bundle_without_reference_cases_has_no_distance_to_them() -> None:
+    """A daemon must not end for it."""
+    signals = observe(decoded(), scored(1), REFERENCE[:0])
+    assert signals is not None
+    assert signals.embedding_distance is None
+    assert "embedding_distance" not in dict(signals.known())

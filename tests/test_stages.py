@@ -189,15 +189,20 @@ def test_the_bytes_are_given_back_whatever_comes_of_them(
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_a_file_with_two_names_is_looked_at_again_soon_and_told_of_later(
-    ledger: Ledger, state: StateFolder, tmp_path: Path
-) -> None:
-    """To link a file into the folder and then remove its first name is a way to deliver it."""
+def linked(tmp_path: Path) -> tuple[Sighting, Recalled]:
+    """A file of the incoming folder that has another name outside."""
     incoming = tmp_path / "incoming"
     incoming.mkdir()
     sighting = seen(incoming, "a.dcm")
     (tmp_path / "other name").hardlink_to(sighting.path)
-    inbox = Recalled(incoming)
+    return sighting, Recalled(incoming)
+
+
+def test_a_file_with_two_names_is_looked_at_again_soon_and_told_of_later(
+    ledger: Ledger, state: StateFolder, tmp_path: Path
+) -> None:
+    """To link a file into the folder and then remove its first name is a way to deliver it."""
+    sighting, inbox = linked(tmp_path)
     take = taking(ledger, state, inbox)
     assert take(sighting) is None
     assert take.unopened == 0
@@ -218,11 +223,7 @@ def test_an_unfinished_file_that_had_two_names_still_has_its_time(
     ledger: Ledger, state: StateFolder, tmp_path: Path
 ) -> None:
     """Linked into the folder, written in, and its first name removed: the wait for that is not the writer's."""
-    incoming = tmp_path / "incoming"
-    incoming.mkdir()
-    sighting = seen(incoming, "a.dcm")
-    (tmp_path / "other name").hardlink_to(sighting.path)
-    inbox = Recalled(incoming)
+    sighting, inbox = linked(tmp_path)
     take = taking(ledger, state, inbox)
     assert take(sighting) is None
     (tmp_path / "other name").unlink()

@@ -1,10 +1,7 @@
 """A small chest as a DICOM file in any transfer syntax that the box reads. Every identifying element holds a canary."""
 
 import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -29,20 +26,6 @@ _TEXTS = (
     "PatientComments", "AdditionalPatientHistory", "RequestingPhysician", "DeviceSerialNumber", "ProtocolName",
 )  # fmt: skip
 _UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "DeviceUID")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """pydicom has its say on each header that is wrong on purpose, by a warning and by a log line."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def phantom() -> Stored:

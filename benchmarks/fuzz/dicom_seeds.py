@@ -7,9 +7,10 @@ from pydicom import Dataset, Sequence, uid
 from pydicom.dataset import FileMetaDataset
 
 from benchmarks.fuzz.canary import NUMBER, WORD
-from benchmarks.fuzz.dicom_files import Stored, chest, dicom_file, phantom, quiet, without_meta
+from benchmarks.fuzz.dicom_files import Stored, chest, dicom_file, phantom, without_meta
 from benchmarks.fuzz.seed import Seed
 from edge.imaging.pixel_data import NATIVE, PLUGINS
+from edge.imaging.read import quiet
 from edge.values import Reason
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pydicom import uid
 
 from benchmarks.fuzz.canary import WORD
-from benchmarks.fuzz.dicom_files import chest, dicom_file, phantom, quiet
+from benchmarks.fuzz.dicom_files import chest, dicom_file, phantom
 from benchmarks.fuzz.picture_seeds import PNG_START, chunk
 from benchmarks.fuzz.seed import Seed
+from edge.imaging.read import quiet
 
 
 def found_seeds() -> Iterator[Seed]:

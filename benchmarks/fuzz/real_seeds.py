@@ -10,8 +10,9 @@ import numpy as np
 from pydicom import Dataset, dcmread, uid
 from pydicom.pixels import pixel_array
 
-from benchmarks.fuzz.dicom_files import SIDE, quiet, save
+from benchmarks.fuzz.dicom_files import SIDE, save
 from benchmarks.fuzz.seed import Seed
+from edge.imaging.read import quiet
 
 REAL_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "dicom"
 _SMALL_BYTES = 48_000

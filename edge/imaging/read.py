@@ -32,7 +32,7 @@ def read(content: bytes, *, sha256: str | None = None, site_key: bytes = b"") ->
     """
     sha256 = sha256 or hashlib.sha256(content).hexdigest()
     try:
-        with _quiet():
+        with quiet():
             return _read(content, sha256, site_key)
     except RadiographError:
         raise
@@ -57,7 +57,7 @@ def _read(content: bytes, sha256: str, site_key: bytes) -> Radiograph:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The warnings and log lines of these may quote header values, which must reach no log."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
