@@ -31,7 +31,7 @@ BOXES = {
     "keeps-every-file-in-memory": "memory",
     "makes-two-results": "twice",
 }
-_ONE_IN = 40
+_ONE_IN = 10
 
 
 def chosen(content: bytes) -> bool:
