@@ -20,13 +20,14 @@ from calib.gate import table as table_of
 from calib.gate_set import GateSet, gate_set
 from calib.ranges import read_input
 from calib.selection import USUAL
-from edge.bundle import Bundle, Manifest, open_bundle
+from edge.bundle import Bundle, Manifest
 from edge.config import Config
 from edge.engines import Engine, Outputs, open_engine
 from edge.engines.opening import GpuPlace, find_gpu
 from edge.errors import UsageError
 from edge.operating_point import youden_point
 from edge.reading_room import kept_plans
+from edge.shelf import open_configured
 from edge.temperature import apply_temperature
 from edge.values import PRECISIONS, EngineIdentity
 from export.loose_graphs import FP32, with_fp32
@@ -102,7 +103,7 @@ def measure_accuracy(
     Raises UsageError where there is no fp32 to measure by, or two; GateFailed where it answers worse here than when the
     bundle was calibrated; and what opening an engine raises.
     """
-    bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
+    bundle = open_configured(config)
     asked = askable(bundle, fp32)
     manifest = bundle.manifest
 

@@ -8,7 +8,9 @@ answers (made_embeddings.py), and for comparison from independent normal numbers
 runs in a process of its own, so that its memory is its own. What the ledger adds is in index_cost.py.
 """
 
+import contextlib
 import json
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -29,6 +31,7 @@ from edge.case_index import search
 K, CANDIDATES, EXPANSION = 4, 17, 256  # as edge/case_index.py asks
 DTYPES = ("f32", "f16", "i8")
 _SLICE, _BATCH = 10_000, 25
+_FIRST = -15  # niceness while queries are timed
 _LIMIT_S = 4 * 3600.0
 
 
@@ -63,6 +66,7 @@ class Retrieval:
     p99_s: float
     cpu_p50_s: float
     cpu_p99_s: float
+    niceness: int
     brute_p50_s: float
     build_s: float
     build_cpu_s: float
@@ -83,6 +87,7 @@ def measure(job: Job) -> Retrieval:
     memory_bytes = _resident_bytes() - before_bytes
     truth, brute_p50_s = _true_nearest(held, asked), _brute_s(held, asked[:_BATCH])
     found, by_index, spent_s = 0, 0, []
+    niceness = _put_first()
     for query, nearest in zip(asked, truth, strict=True):
         started_s, started_cpu_s = time.perf_counter(), time.thread_time()
         candidates = np.array(search(index, query, CANDIDATES))
@@ -104,6 +109,7 @@ def measure(job: Job) -> Retrieval:
         p99_s=p99_s,
         cpu_p50_s=cpu_p50_s,
         cpu_p99_s=cpu_p99_s,
+        niceness=niceness,
         brute_p50_s=brute_p50_s,
         build_s=build_s,
         build_cpu_s=build_cpu_s,
@@ -144,6 +150,13 @@ def _brute_s(held: NDArray[np.float32], asked: NDArray[np.float32]) -> float:
         _nearest(held, query, squares - 2 * (held @ query))
         spent_s.append(time.perf_counter() - started_s)
     return float(np.median(spent_s))
+
+
+def _put_first() -> int:
+    """What else runs here is not to count in the times, where this user may say so. Returns the niceness."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _FIRST)
+    return os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def _resident_bytes() -> int:

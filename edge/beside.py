@@ -53,12 +53,13 @@ def serving(listen: str, exposition: Callable[[], bytes], health: Callable[[], H
 
 
 @contextlib.contextmanager
-def signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and SIGINT stop; only the main thread may say so (tests run the daemon elsewhere)."""
+def signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT stop, SIGHUP reloads; only the main thread may say so (tests run the daemon elsewhere)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+    before = {number: signal.signal(number, lambda *_, act=act: act()) for number, act in handlers.items()}
     try:
         yield
     finally:

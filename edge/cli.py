@@ -22,7 +22,7 @@ from edge.audit_commands import audit
 from edge.bundle import PACKAGED_IDS
 from edge.bundle_commands import bundle
 from edge.calibration_commands import calibrate_site_command
-from edge.config import Origins, resolve, without_port_unless_asked
+from edge.config import Config, Origins, resolve, without_port_unless_asked
 from edge.daemon import Daemon
 from edge.demo import run_demo
 from edge.doctor import examine
@@ -32,6 +32,7 @@ from edge.lazy_commands import LazyGroup
 from edge.log import make_logger
 from edge.lookup import look_up
 from edge.lookup_sheet import sheet_drawer
+from edge.notify import Notifier
 from edge.options import config as _config
 from edge.options import json_output as _json
 from edge.similarity import Wanted
@@ -109,10 +110,14 @@ def watch(incoming: Path, once: bool, as_json: bool, config: Path | None, **opti
     """
     os.umask(0o077)  # whatever is written is this user's alone
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold radiographs
-    settings = without_port_unless_asked(_origins(config, **options), once=once)
+
+    def read() -> Config:
+        return without_port_unless_asked(_origins(config, **options), once=once)
+
     printer = tables.ReportPrinter(as_json=as_json, terminal=sys.stdout.isatty())
     logger = make_logger(terminal=sys.stderr.isatty())
-    Daemon(settings, incoming, once=once, logger=logger, on_report=printer).run()
+    notifier = Notifier.of(os.environ)
+    Daemon(read(), incoming, once=once, logger=logger, reread=read, notifier=notifier, on_report=printer).run()
     printer.close()
 
 

@@ -1,58 +1,46 @@
-"""Wires the parts and runs them: the only owner of threads, signals and the stop event.
+"""Lives as long as the process: the lock on the state folder, the ledger, HTTP, signals, and who scores at present.
 
-main thread:  inbox -> Take -> [queue] -> threads: Decode -> [queue] -> thread: Score -> [queue] -> thread: Write
-A GPU without a plan: the CPU scores, and one more thread has the plan built and then changes engines. Another runs the
-known-answer test again and again, and one removes what has been kept long enough.
-A radiograph's fault ends as its result. After a wrong known answer nothing more is scored, and the daemon stays to say
-so; any other fault stops it, and systemd starts it anew.
+Another configuration (SIGHUP) or another active bundle: what is in flight is finished, and a new Scoring begins; when
+it does not prove itself, the former goes on. A radiograph's fault ends as its result. After a wrong known answer in
+service nothing more is scored, and the daemon stays to say so; any other fault stops it, and systemd starts it anew.
 """
 
 import contextlib
 import logging
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edge.beside import beside, serving, signals
-from edge.building import PlanBuild
-from edge.bundle import Bundle, open_bundle
-from edge.case_index import EarlierCases
+from edge.box import Box
+from edge.changes import Changes, Wanted
 from edge.config import Config
-from edge.drift_watch import DriftWatch
-from edge.engine_room import EngineRoom, GpuRoute
-from edge.engines import Engine
-from edge.errors import Stopped
+from edge.errors import EdgeError
+from edge.heartbeat import Beating, Heartbeat
 from edge.http import Health
-from edge.imaging.decode_pool import DecodePool
-from edge.intake import Intake, check_folders
+from edge.intake import check_folders
 from edge.known_answer import KnownAnswerFailed
-from edge.ledger_reader import LedgerReader
-from edge.line import Line, Stage
 from edge.metrics import Metrics
-from edge.pipeline import Pipeline
-from edge.reembed import reembed_when_idle
-from edge.retention import retain_regularly
-from edge.similarity import SimilarCases
-from edge.site_calibration import CalibrationStore
-from edge.stages import Decode, PutAway, Score, Take, Taken, Write, log_report
+from edge.notify import Notifier
+from edge.scoring import Scoring
+from edge.shelf import SHORT, open_configured
 from edge.standing import Standing
-from edge.state import StateFolder, lock_state, open_state
+from edge.state import lock_state, open_state
 from edge.store import Ledger
-from edge.turns import Turns
-from edge.values import Report, Sighting
 
-_TIDY_EACH_S = 3600.0
-_GPU = GpuRoute()
-_Meanwhile = AbstractContextManager[None]
+_SILENT = Notifier()
+_BEAT_EACH_S = 1.0
 
 
 class Daemon:
-    """Scores what reaches a folder. `run` returns when it was stopped, or with `once` when all is done."""
+    """Scores what reaches a folder. `run` returns when it was stopped, or with `once` when all is done.
+
+    reread: resolves the configuration anew; without it the one that was given stays. further: on_report, gpu and
+    open_room of a Box.
+    """
 
     def __init__(
         self,
@@ -61,239 +49,117 @@ class Daemon:
         *,
         once: bool,
         logger: logging.Logger,
-        on_report: Callable[[Sighting, Report], None] = lambda sighting, report: None,
-        gpu: GpuRoute = _GPU,
-        open_room: Callable[..., EngineRoom] = EngineRoom,
+        reread: Callable[[], Config] | None = None,
+        notifier: Notifier = _SILENT,
+        **further: Any,
     ) -> None:
-        self._config, self._incoming, self._once = config, incoming, once
-        self._logger, self._on_report, self._gpu, self._open_room = logger, on_report, gpu, open_room
-        self._stop = threading.Event()  # the process is to end
-        self._over = threading.Event()  # nothing more is taken
-        self._scoring = Turns()  # taken while an engine answers: engines change between two radiographs
-        self._fault: BaseException | None = None
+        self._config, self._incoming, self._once, self._logger, self._further = config, incoming, once, logger, further
+        self._stop = threading.Event()
         self._standing = Standing(logger)
+        self._notifier, self._heartbeat = notifier, Heartbeat(notifier, self._standing.line)
         self._metrics = Metrics()
+        self._changes = Changes(reread or (lambda: config), self._metrics, logger)
+        self._scoring: Scoring | None = None
 
     def stop(self) -> None:
         """Finish the radiograph in hand and leave the rest: it is still in the folder."""
-        self._standing.not_ready = "stopping"
-        self._over.set()
         self._stop.set()
+        self._standing.not_ready = "stopping"
+        self._notifier.stopping()
+        if self._scoring is not None:
+            self._scoring.stop()
+
+    def reload(self) -> None:
+        """Read the configuration anew, and go on with it when it is sound."""
+        self._changes.ask()
 
     def run(self) -> None:
         """Raises the EdgeError that stopped it."""
-        bundle = open_bundle(self._config.bundle, trusted_keys=self._config.trusted_keys)
+        wanted = Wanted(self._config, open_configured(self._config))
         check_folders(Path(self._config.state), self._incoming)
         with contextlib.ExitStack() as opened:
             state = open_state(Path(self._config.state))
             opened.callback(os.close, lock_state(state))
             ledger = opened.enter_context(Ledger(state.ledger, site_key=state.site_key))
-            intake = Intake(self._config, self._incoming, state, ledger, once=self._once, logger=self._logger)
-            self._standing.hindrances = intake.hindrances
-            self._metrics.pauses(intake.hindrances)
             opened.enter_context(serving(self._config.listen, self._metrics.exposition, self._health))
-            opened.enter_context(signals(self.stop))
-            room = self._open_room(
-                self._config, bundle, state, metrics=self._metrics, logger=self._logger, gpu=self._gpu
-            )
-            try:
-                self._score(room, bundle, state, ledger, intake)
-            except KnownAnswerFailed as fault:
-                self._fail(fault)
-                self._standing.tell_withdrawn(fault, room.passed_s)
-                if not self._once:
-                    self._stop.wait()  # meanwhile /readyz and /metrics tell of it
-                raise
-
-    def _score(self, room: EngineRoom, bundle: Bundle, state: StateFolder, ledger: Ledger, intake: Intake) -> None:
-        with contextlib.ExitStack() as opened:
-            decoders = opened.enter_context(room.decode_pool())
-            self._start(decoders)
-            earlier = (
-                opened.enter_context(self._indexing(bundle, state)) if self._config.include_earlier_cases else None
-            )
-            similar = SimilarCases.of_bundle(bundle, earlier)
-            self._metrics.index_vectors.set_function(lambda: len(similar))
-            self._metrics.index_pending.set_function(lambda: float(similar.pending))
-            site = CalibrationStore(state.root, site_key=state.site_key).find(bundle)
-            k, same_patient = self._config.neighbours, self._config.same_patient
-            first = room.first(decoders)
-            pipeline = Pipeline(bundle, first, decoders, similar, k=k, same_patient=same_patient, site=site)
-            self._standing.tell_untried(pipeline.site, pipeline.engine)
-            opened.callback(lambda: pipeline.engine.close())  # noqa: PLW0108 - whichever engine is in use by then
-            if room.plan_missing and not self._once:
-                opened.enter_context(self._building(room, pipeline))
-            opened.enter_context(
-                self._meanwhile("proof", partial(room.keep_proving, partial(self._lent, pipeline), decoders))
-            )
-            if not self._once:
-                opened.enter_context(self._tidying(state, ledger))
-            with self._standing.audited(
+            opened.enter_context(signals(self.stop, self.reload))
+            box = Box(
+                self._incoming,
+                state,
                 ledger,
-                bundle,
-                self._config,
-                pipeline.engine,
-                ends_with="done" if self._once else "asked",
-                passed_s=lambda: room.passed_s,
-            ):
-                drift = opened.enter_context(DriftWatch(bundle, state, self._metrics, self._logger))
-                self._standing.not_ready = None
-                self._work(pipeline, ledger, state, intake, drift, threads=decoders.threads)
+                self._metrics,
+                self._standing,
+                self._heartbeat,
+                self._logger,
+                once=self._once,
+                **self._further,
+            )
+            self._serve(box, wanted)
 
-    def _health(self) -> Health:
-        return self._standing.health(alive=not self._stop.is_set())
-
-    def _start(self, decoders: DecodePool) -> None:
-        """Raises StateError when no worker starts, or none is confined as required."""
-        decoders.start()
-        self._metrics.confined(decoders.missing)
-        self._standing.lacks(decoders.missing)
-
-    def _meanwhile(self, name: str, work: Callable[[threading.Event], None]) -> _Meanwhile:
-        return beside(name, work, self._fail)
-
-    @contextlib.contextmanager
-    def _lent(self, pipeline: Pipeline) -> Iterator[Engine]:
-        """The engine in use, for one known answer. After a wrong one no radiograph has it any more."""
-        with self._scoring:
+    def _serve(self, box: Box, first: Wanted) -> None:
+        """One Scoring after the other, until a stop."""
+        serving, former = first, None
+        while True:
+            following: list[Wanted] = []
+            self._heartbeat.opening()
+            scoring = self._scoring = Scoring(box, serving, on_proved=partial(self._proved, serving, former))
+            if self._stop.is_set():
+                scoring.stop()
             try:
-                yield pipeline.engine
-            except KnownAnswerFailed as fault:
-                self._fail(fault)
-                raise
+                with self._looking_for_changes(serving, scoring, following):
+                    scoring.run()
+            except EdgeError as fault:
+                if scoring.proved or former is None or self._stop.is_set():
+                    self._end(fault, scoring)
+                    raise
+                self._refuse(serving, fault)
+                serving, former = former, None
+                continue
+            if not following or self._stop.is_set():
+                return
+            former, serving = serving, following[0]
 
-    def _tidying(self, state: StateFolder, ledger: Ledger) -> _Meanwhile:
-        settings: dict[str, Any] = {"logger": self._logger, "each_s": _TIDY_EACH_S, "note": ledger.note_retained}
-        return self._meanwhile("tidy", partial(retain_regularly, state, self._config, **settings))
+    def _proved(self, serving: Wanted, former: Wanted | None) -> None:
+        if former is not None:
+            self._changes.taken(serving)
+            self._standing.former = None
+        self._heartbeat.opened()
+        self._notifier.ready()
 
-    def _reembedding(self, pipeline: Pipeline, state: StateFolder, is_idle: Callable[[], bool]) -> _Meanwhile:
-        if self._once or not self._config.reembed:
-            return contextlib.nullcontext()
-        return self._meanwhile("reembed", partial(reembed_when_idle, state, pipeline.bundle.id, is_idle=is_idle))
+    def _refuse(self, wanted: Wanted, fault: EdgeError) -> None:
+        self._changes.refused(wanted, fault)
+        self._standing.former = f"{wanted.bundle.manifest.name} {wanted.bundle.id[:SHORT]} was refused"
 
     @contextlib.contextmanager
-    def _indexing(self, bundle: Bundle, state: StateFolder) -> Iterator[EarlierCases]:
-        """The earlier cases; a thread completes and saves their index, by a connection that keeps no writer waiting."""
-        warn = self._logger.warning
-        with LedgerReader(state.ledger) as reader:
-            size = bundle.reference().embeddings.shape[1]
-            earlier = EarlierCases.open(state.index, reader, bundle.id, size=size, warn=warn)
-            with self._meanwhile("index", lambda over: earlier.keep(over, warn=warn)):
-                yield earlier
+    def _looking_for_changes(self, serving: Wanted, scoring: Scoring, following: list[Wanted]) -> Iterator[None]:
+        if self._once:
+            yield
+            return
 
-    @contextlib.contextmanager
-    def _building(self, room: EngineRoom, pipeline: Pipeline) -> Iterator[None]:
-        """Meanwhile a thread waits for the GPU's plan, and then changes engines."""
-        build = room.plan_build()
-        with self._meanwhile("build", lambda over: self._change_engine(room, build, pipeline)):
+        def take(wanted: Wanted) -> None:
+            following.append(wanted)
+            self._standing.not_ready = "changes to another configuration or bundle"
+            self._notifier.reloading()
+            scoring.finish()
+
+        over = threading.Event()
+        with beside("changes", lambda _: self._changes.watch(serving, take, over.is_set), scoring.fail):
             try:
                 yield
             finally:
-                build.stop()
+                over.set()
+                self._changes.wake()
 
-    def _change_engine(self, room: EngineRoom, build: PlanBuild, pipeline: Pipeline) -> None:
-        engine = room.built(build, pipeline.decoder)
-        if engine is not None:
-            with self._scoring:
-                before, pipeline.engine = pipeline.engine, engine
-            before.close()
-            if self._fault is None:
-                room.took_over(engine)
-            self._standing.tell_untried(pipeline.site, pipeline.engine)
+    def _end(self, fault: EdgeError, scoring: Scoring) -> None:
+        """After a wrong known answer the box stays, and /readyz and /metrics tell of it, until it is stopped."""
+        if not isinstance(fault, KnownAnswerFailed):
+            return
+        self._standing.out_of_service(fault)
+        self._standing.tell_withdrawn(fault, scoring.room.passed_s)
+        self._heartbeat.opened()
+        over = Beating(self._stop, self._heartbeat)
+        while not self._once and not over.is_set():
+            self._stop.wait(_BEAT_EACH_S)
 
-    def _work(
-        self,
-        pipeline: Pipeline,
-        ledger: Ledger,
-        state: StateFolder,
-        intake: Intake,
-        drift: DriftWatch,
-        *,
-        threads: int,
-    ) -> None:
-        config = self._config
-        unfinished_after_s = 0.0 if self._once else config.unfinished_after_s
-        put_away = PutAway(self._incoming, state, config, self._logger, once=self._once)
-        in_flight: set[str] = set()
-        take = Take(
-            ledger,
-            intake.inbox,
-            state,
-            put_away,
-            self._logger,
-            in_flight=in_flight,
-            unfinished_after_s=unfinished_after_s,
-            stays=config.after == "keep",
-            is_over=self._over.is_set,
-        )
-        look_again = partial(intake.inbox.look_again, after_s=unfinished_after_s)
-        line = Line(
-            [
-                Stage(
-                    "decode",
-                    self._unless_stopped(Decode(pipeline, look_again, in_flight=in_flight)),
-                    threads=threads,
-                    drop=lambda taken: taken.close(),
-                ),
-                Stage("score", self._unless_stopped(drift.around(self._scored(Score(pipeline, ledger))))),
-                Stage(
-                    "write",
-                    Write(pipeline, ledger, state, put_away, self._metrics, self._finished, in_flight=in_flight),
-                ),
-            ],
-            queue_size=config.queue_size,
-            on_fault=self._fail,
-            is_faulty=lambda: self._fault is not None,
-        )
-        for stage in line.stages:
-            self._metrics.queue_depth.labels(stage.name).set_function(partial(line.depth, stage.name))
-        self._metrics.unopenable_files.set_function(lambda: intake.inbox.unopenable)
-        self._metrics.disk_free.set_function(lambda: shutil.disk_usage(state.root).free)
-        line.start()
-        with self._reembedding(pipeline, state, lambda: not in_flight and not any(intake.hindrances().values())):
-            try:
-                for sighting in intake.sightings(self._over):
-                    taken = take(sighting)
-                    if taken is not None and not line.put(taken, is_over=self._over.is_set):
-                        break
-            except BaseException as fault:
-                self._fail(fault)
-        line.finish()
-        if self._fault is not None:
-            raise self._fault
-        if self._once and self._stop.is_set():
-            raise Stopped("stopped before every radiograph had its result; the rest is in the folder: run it again")
-        if self._once:
-            intake.check_all_read(take.unopened)
-
-    def _unless_stopped(self, step: Callable[[Taken], Taken | None]) -> Callable[[Taken], Taken | None]:
-        """After a stop, what is taken and not yet scored is left: it is still in the folder."""
-
-        def guarded(taken: Taken) -> Taken | None:
-            if not self._stop.is_set():
-                return step(taken)
-            taken.close()
-            return None
-
-        return guarded
-
-    def _scored(self, score: Score) -> Callable[[Taken], Taken | None]:
-        def step(taken: Taken) -> Taken | None:
-            with self._scoring:
-                return None if self._fault is not None else score(taken)
-
-        return step
-
-    def _fail(self, fault: BaseException) -> None:
-        """After a wrong known answer nothing more is scored or written, and what is under way stays in the folder."""
-        if self._fault is None:
-            self._fault = fault
-        if isinstance(self._fault, KnownAnswerFailed):
-            self._standing.not_ready = f"out of service: {self._fault}"
-            self._over.set()
-        else:
-            self.stop()
-
-    def _finished(self, sighting: Sighting, report: Report) -> None:
-        log_report(self._logger, report)
-        self._on_report(sighting, report)
+    def _health(self) -> Health:
+        return self._standing.health(alive=not self._stop.is_set())

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import apsw
 
-from edge.bundle import open_bundle
 from edge.config import Config
 from edge.disk_space import Reserve
 from edge.engines.opening import open_tensorrt
@@ -18,6 +17,7 @@ from edge.imaging.sandbox import Layer
 from edge.inbox import mode
 from edge.mounts import filesystem_of
 from edge.reading_room import kept_plans, open_pipeline
+from edge.shelf import open_configured
 from edge.state import SITE_KEY, SITE_KEY_BYTES, open_state
 
 _SAFE_SQLITE = (3, 51, 3)  # older ones may lose a commit when the write-ahead log is reset
@@ -82,13 +82,13 @@ def _incoming(incoming: Path, config: Config) -> str:
 
 
 def _bundle(config: Config) -> str:
-    bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
+    bundle = open_configured(config)
     return f"{bundle.manifest.name} {bundle.id[:12]}, {', '.join(bundle.manifest.precisions)}, every digest matches"
 
 
 def _decode_worker(config: Config) -> str:
     """Without a part of its sandbox all is well, unless it is required; but somebody should know."""
-    bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
+    bundle = open_configured(config)
     with open_decoder(config, bundle, bytes(SITE_KEY_BYTES)) as decoder:
         decoder.start()
         if decoder.missing:
@@ -101,7 +101,7 @@ def _gpu(config: Config) -> str:
     """Without a GPU all is well, unless one was asked for by name. A missing plan is built while the box serves."""
     if config.backend == "openvino":
         return "not asked for"
-    bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
+    bundle = open_configured(config)
     try:
         engine = open_tensorrt(bundle, config.precision, kept_plans(config))
     except BackendUnavailable as missing:

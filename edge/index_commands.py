@@ -15,11 +15,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from edge import index_file, options
-from edge.bundle import PACKAGED_IDS, Bundle, open_bundle
+from edge.bundle import PACKAGED_IDS, Bundle
 from edge.case_index import EarlierCases
 from edge.config import Config, resolve
 from edge.index_check import IndexCheck, check_index
 from edge.ledger_reader import LedgerReader
+from edge.shelf import open_configured
 from edge.state import existing_ledger, existing_state
 
 
@@ -78,7 +79,7 @@ def rebuild(as_json: bool, config: Path | None, **given: Any) -> None:
 
 
 def _bundle(settings: Config) -> Bundle:
-    return open_bundle(settings.bundle, trusted_keys=settings.trusted_keys)
+    return open_configured(settings)
 
 
 @contextlib.contextmanager

@@ -17,9 +17,10 @@ from edge import forget as forgetting
 from edge import options, retention
 from edge import requeue as requeueing
 from edge.audit import Event, operator
-from edge.bundle import PACKAGED_IDS, open_bundle
+from edge.bundle import PACKAGED_IDS
 from edge.config import Config, resolve
 from edge.errors import UsageError
+from edge.shelf import open_configured
 from edge.state import StateFolder, existing_state
 from edge.upkeep import Upkeep, checked_case_id
 
@@ -94,7 +95,7 @@ def label(case_id: str, label_: str, by: str, as_json: bool, config: Path | None
     It holds for every report of the case, also of a later bundle. Results that were written are not changed.
     """
     settings = resolve(given, os.environ, config).config
-    labels = open_bundle(settings.bundle, trusted_keys=settings.trusted_keys).manifest.labels
+    labels = open_configured(settings).manifest.labels
     if label_ not in (*labels, NO_LABEL):
         raise UsageError(f"{label_!r} is no label of the bundle; say {labels[1]}, {labels[0]} or {NO_LABEL}")
     who = _one_line(by, "--by", _MOST_WHO)

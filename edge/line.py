@@ -6,6 +6,7 @@ Owned by daemon.py.
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -39,6 +40,7 @@ class Line(Generic[T]):
         self._queues: list[queue.Queue[T | None]] = [queue.Queue(queue_size) for _ in stages]
         self._running = [stage.threads for stage in stages]
         self._lock = threading.Lock()
+        self._since_s: dict[int, float] = {}  # thread -> when it began with what it does
         self._threads = [
             threading.Thread(target=self._run, args=(place,), name=stage.name)
             for place, stage in enumerate(stages)
@@ -64,11 +66,26 @@ class Line(Generic[T]):
         self.stages[0].drop(one)
         return False
 
-    def finish(self) -> None:
-        """Nothing more comes: wait until all that was put in is done or dropped."""
-        self._end(0)
+    def stalled_s(self) -> float:
+        """For how long the slowest step has been under way; 0 while all wait."""
+        begun = list(self._since_s.values())
+        return time.monotonic() - min(begun) if begun else 0.0
+
+    def finish(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Nothing more comes: wait until all that was put in is done or dropped. meanwhile: called again and again."""
+        for _ in range(self.stages[0].threads):
+            while not self._has_put_end(0):
+                meanwhile()
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_POLL_S)
+                meanwhile()
+
+    def _has_put_end(self, place: int) -> bool:
+        with contextlib.suppress(queue.Full):
+            self._queues[place].put(None, timeout=_POLL_S)
+            return True
+        return False
 
     def _end(self, place: int) -> None:
         for _ in range(self.stages[place].threads):
@@ -90,8 +107,11 @@ class Line(Generic[T]):
         if self._is_faulty():
             stage.drop(one)
             return None
+        self._since_s[threading.get_ident()] = time.monotonic()
         try:
             return stage.step(one)
         except BaseException as fault:
             self._on_fault(fault)
             return None
+        finally:
+            del self._since_s[threading.get_ident()]

@@ -12,12 +12,13 @@ from typing import Any
 
 from edge import similarity
 from edge.audit import Event, operator
-from edge.bundle import Bundle, open_bundle
+from edge.bundle import Bundle
 from edge.config import Config
 from edge.errors import DiskFailed, EdgeError, UsageError
 from edge.ledger_reader import LedgerReader
 from edge.pipeline import Pipeline
 from edge.reading_room import existing, open_pipeline, site_key
+from edge.shelf import open_configured
 from edge.similarity import ANY, EarlierCase, ScannedCases, SimilarCases, Wanted
 from edge.state import LEDGER, existing_state
 from edge.upkeep import Upkeep
@@ -87,7 +88,7 @@ def look_up(query: str, config: Config, wanted: Wanted = ANY, *, draw: Draws | N
         ledger = opened.enter_context(_noting_ledger(Path(config.state))) if searches or not is_file else None
         file = _checked_file(Path(query), config) if is_file else None
         pipeline = opened.enter_context(open_pipeline(config)) if is_file or draw is not None else None
-        bundle = pipeline.bundle if pipeline else open_bundle(config.bundle, trusted_keys=config.trusted_keys)
+        bundle = pipeline.bundle if pipeline else open_configured(config)
         _check_label(wanted, bundle)
         if file is not None:
             assert pipeline is not None

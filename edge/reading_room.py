@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from edge.bundle import Bundle, open_bundle
+from edge.bundle import Bundle
 from edge.config import Config
 from edge.engines import open_engine
 from edge.engines.opening import GpuPlace, find_gpu
@@ -16,6 +16,7 @@ from edge.imaging.decode_pool import open_decoder
 from edge.known_answer import known_answers
 from edge.ledger_reader import LedgerReader
 from edge.pipeline import Pipeline
+from edge.shelf import open_configured
 from edge.similarity import SimilarCases
 from edge.site_calibration import CalibrationStore, SiteCalibration
 from edge.snapshot import snapshot
@@ -33,7 +34,7 @@ def open_pipeline(
     be of the same patient and it can be read, else with one that is thrown away. Raises EngineError when an answer is
     wrong.
     """
-    bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys)
+    bundle = open_configured(config)
     site = _site_calibration(config, bundle) if by_site else None
     key = None if config.same_patient else site_key(config)
     with open_decoder(config, bundle, key or secrets.token_bytes(SITE_KEY_BYTES)) as decoder:

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge.audit import Event, operator
-from edge.bundle import Bundle, open_bundle
+from edge.bundle import Bundle
 from edge.config import Config
 from edge.outputs.durable import write_durably
 from edge.outputs.reliability_diagram import Series, draw_reliability, encode_png
 from edge.reading_room import open_pipeline
+from edge.shelf import open_configured
 from edge.site_calibration import DIGITS, CalibrationStore, PrecisionCalibration, SiteCalibration
 from edge.site_cohort import SiteManifest, SiteRow, SiteScores, read_site_manifest, score_site
 from edge.site_fit import SiteFit, check_rule, fit_site
@@ -71,7 +72,7 @@ def remove_calibration(config: Config) -> bool:
 
 
 def _opened(config: Config) -> tuple[StateFolder, Bundle]:
-    return existing_state(Path(config.state)), open_bundle(config.bundle, trusted_keys=config.trusted_keys)
+    return existing_state(Path(config.state)), open_configured(config)
 
 
 def _found(

@@ -20,7 +20,7 @@ from edge.store import Ledger
 
 class Standing:
     """not_ready: why nothing is scored, None while it is. hindrances: asked each time; what keeps files from being
-    taken, by reason.
+    taken, by reason. former: why what was wanted was refused, and the former bundle or configuration goes on.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -28,6 +28,23 @@ class Standing:
         self.not_ready: str | None = "starting: the known-answer test has not passed yet"
         self.hindrances: Callable[[], Mapping[str, str | None]] = dict
         self._degraded: str | None = None
+        self._serving = ""
+        self.former: str | None = None
+
+    def serves(self, bundle: Bundle, engine: Engine) -> None:
+        """Radiographs are scored from now on."""
+        identity = engine.identity
+        self._serving = f"{bundle.manifest.name} {bundle.id[:12]} on {identity.backend} {identity.precision}"
+        self.not_ready = None
+
+    def out_of_service(self, fault: KnownAnswerFailed) -> None:
+        self.not_ready = f"out of service: {fault}"
+
+    def line(self) -> str:
+        """All of it in one line, for the service manager."""
+        health = self.health(alive=True)
+        told = health.ready_reason or f"scores with {self._serving}"
+        return "; ".join(filter(None, (told, self.former, health.degraded)))
 
     def health(self, *, alive: bool) -> Health:
         hindrance = next(filter(None, self.hindrances().values()), None)

@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from edge import options
-from edge.bundle import open_bundle
 from edge.config import Config, resolve
 from edge.engines.cuda import Gpu, open_cuda
 from edge.engines.flavours import FLAVOURS, Flavour, installed_flavour
 from edge.engines.opening import choose_precision
 from edge.engines.plans import PlanKey, PlanStore, plan_key, record_of, write_plan
 from edge.errors import BackendUnavailable
+from edge.shelf import open_configured
 from edge.signature import load_key, sign
 from edge.state import open_state
 from export.plan import build_plan
@@ -76,7 +76,7 @@ def build(
     They run one TensorRT, tensorrt where it is installed: a plan of the other flavour is for other boxes.
     """
     settings = resolve({**asked, "trusted_keys": trusted_keys or None}, os.environ, config).config
-    bundle = open_bundle(settings.bundle, trusted_keys=settings.trusted_keys)
+    bundle = open_configured(settings)
     precision = choose_precision(bundle, settings.precision, "tensorrt")
     model = bundle.model_bytes(precision)
     order = _order(installed_flavour(flavour), target)

@@ -22,6 +22,9 @@ from tiny_bundle import write_manifest, write_tiny_bundle
 
 from edge.audit import Event
 from edge.audit_log import AuditLog
+from edge.box import Box
+from edge.bundle import open_bundle
+from edge.changes import Wanted
 from edge.config import Config
 from edge.daemon import Daemon
 from edge.engine_room import EngineRoom
@@ -38,7 +41,9 @@ from edge.phantom_dicom import write_dicom, write_png
 from edge.pipeline import Pipeline
 from edge.put_off import Cause
 from edge.reading_room import open_pipeline
+from edge.scoring import Scoring
 from edge.stages import Take, Taken
+from edge.standing import Standing
 from edge.state import open_state
 from edge.upkeep import Upkeep
 from edge.values import Report, Sighting, Warn
@@ -330,15 +335,33 @@ def test_wrong_answers_while_running_end_the_scoring_for_good(config: Config, in
     assert [entry.detail for entry in stopped] == [{"reason": "KnownAnswerFailed", **told[1]}]
 
 
+def idle_scoring(config: Config, incoming: Path) -> Scoring:
+    """One that is not run: its steps are tried alone."""
+    nothing: Any = None
+    logger = quiet()
+    box = Box(
+        incoming,
+        nothing,
+        nothing,
+        nothing,
+        Standing(logger),
+        nothing,
+        logger,
+        once=False,
+        open_room=lambda *_, **__: nothing,
+    )
+    return Scoring(box, Wanted(config, open_bundle(config.bundle)), on_proved=lambda: None)
+
+
 def test_what_is_under_way_when_an_answer_is_wrong_is_neither_scored_nor_written(
     config: Config, incoming: Path
 ) -> None:
     """One radiograph is between decoder and engine when the verdict falls, another waits to be written."""
-    daemon = Daemon(config, incoming, once=False, logger=quiet())
+    scoring = idle_scoring(config, incoming)
     nothing: Any = None
     pipeline = Pipeline(nothing, FakeEngine(), nothing, nothing)
     scored: list[Taken] = []
-    step = daemon._scored(scored.append)  # type: ignore[arg-type]
+    step = scoring._scored(scored.append)  # type: ignore[arg-type]
     taken = Taken(Sighting(incoming / "a.dcm", 1, 1, 1), 0.0)
     begun = threading.Event()
 
@@ -346,7 +369,7 @@ def test_what_is_under_way_when_an_answer_is_wrong_is_neither_scored_nor_written
         begun.set()
         step(taken)
 
-    with pytest.raises(KnownAnswerFailed), daemon._lent(pipeline):
+    with pytest.raises(KnownAnswerFailed), scoring._lent(pipeline):
         waiting = threading.Thread(target=score)
         waiting.start()
         assert begun.wait(PATIENCE_S)
@@ -354,8 +377,8 @@ def test_what_is_under_way_when_an_answer_is_wrong_is_neither_scored_nor_written
         raise KnownAnswerFailed("known-answer test failed")
     waiting.join(PATIENCE_S)
     assert scored == []
-    assert daemon._over.is_set()
-    assert not daemon._stop.is_set()
+    assert scoring._over.is_set()
+    assert not scoring._stop.is_set()
 
 
 def test_a_watching_daemon_scores_what_arrives_and_leaves_slow_writers_time(config: Config, incoming: Path) -> None:
@@ -540,7 +563,7 @@ class Closable(FakeEngine):
 
 def test_engines_change_between_two_radiographs_and_the_old_one_is_closed(config: Config, incoming: Path) -> None:
     """While one answers another one waits; nothing else can hold up a radiograph for so long that this shows."""
-    daemon = Daemon(config, incoming, once=False, logger=quiet())
+    changing = idle_scoring(config, incoming)
     before, after = Closable(), Closable()
     nothing: Any = None
     pipeline = Pipeline(nothing, before, nothing, nothing)
@@ -562,10 +585,11 @@ def test_engines_change_between_two_radiographs_and_the_old_one_is_closed(config
             seen.append(pipeline.engine is after and before.closed)
 
     room: Any = Room()
-    scored: Any = daemon._scored(score)  # type: ignore[arg-type]
+    changing.room = room
+    scored: Any = changing._scored(score)  # type: ignore[arg-type]
     threads = [
         threading.Thread(target=scored, args=(Taken(Sighting(incoming / "a.dcm", 1, 1, 1), 0.0),)),
-        threading.Thread(target=daemon._change_engine, args=(room, nothing, pipeline)),
+        threading.Thread(target=changing._change_engine, args=(nothing, pipeline)),
     ]
     for thread, begun in zip(threads, (scoring, built), strict=True):
         thread.start()
@@ -697,7 +721,7 @@ def test_an_incoming_folder_that_goes_away_is_waited_for(config: Config, incomin
 def test_what_has_been_kept_long_enough_goes_by_itself(
     config: Config, incoming: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.daemon._TIDY_EACH_S", 0.2)
+    monkeypatch.setattr("edge.scoring._TIDY_EACH_S", 0.2)
     seen: list[Report] = []
     shortly = Config(**{**vars(config), "after": "archive", "keep_archive_days": 2 / 86_400})
     archive = Path(config.state, "archive")

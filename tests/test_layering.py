@@ -18,7 +18,7 @@ MAY_IMPORT = {
 # From the bottom up; a module imports only from lower layers, or from its own.
 LAYERS = (
     {"values", "decision", "errors", "formats", "config", "signature", "options", "durable", "temperature"},
-    {"lazy_commands", "statistics", "calibration", "operating_point", "manifest_lines"},
+    {"lazy_commands", "statistics", "calibration", "operating_point", "manifest_lines", "notify", "heartbeat"},
     {"turns", "byte_budget", "capped_warnings", "line", "mounts", "beneath", "notifications", "disk_space"},
     {"looks", "window", "put_off", "waiting", "scans"},
     {"limits", "elements", "file_meta", "inflate", "codestream", "jpeg2000", "grey", "pixel_data", "header", "dicom"},
@@ -34,6 +34,7 @@ LAYERS = (
         "audit",
         "index_file",
         "reference_levels",
+        "shelf",
     },
     {"sandbox", "wire", "worker", "worker_process", "decoder", "decode_pool"},
     {"engines", "quality", "similarity", "case_index", "index_check", "known_answer", "site_calibration"},
@@ -45,6 +46,9 @@ LAYERS = (
     {"intake", "beside"},
     {"stages", "reading_room", "doctor", "building", "engine_room", "standing", "drift_watch", "recalibration"},
     {"case_files", "requeue", "forget", "retention", "backup", "reembed", "case_pictures", "lookup", "lookup_sheet"},
+    {"box", "changes"},
+    {"score_line"},
+    {"scoring"},
     {"daemon"},
     {"demo"},
     {"tables", "bundle_commands", "index_commands", "ledger_commands", "audit_commands", "calibration_commands"},

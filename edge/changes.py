@@ -1,0 +1,101 @@
+"""Notices that another configuration or another bundle is wanted, while the present one scores. Owns no thread."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edge.bundle import Bundle
+from edge.config import Config
+from edge.errors import BundleError, EdgeError
+from edge.metrics import Metrics
+from edge.shelf import ACTIVE, SHORT, active_id, open_configured
+
+_LOOK_EACH_S = 2.0
+# What a running process holds on to.
+_FIXED = ("state", "listen")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A configuration whose bundle has been opened and verified. is_switch: it was the bundle that changed."""
+
+    config: Config
+    bundle: Bundle
+    is_switch: bool = False
+
+
+class Changes:
+    """read: resolves the configuration anew."""
+
+    def __init__(self, read: Callable[[], Config], metrics: Metrics, logger: logging.Logger) -> None:
+        self._read, self._metrics, self._logger = read, metrics, logger
+        self._asked = False
+        self._wake = threading.Event()
+        self._refused: str | None = None  # a bundle, or what was wrong: not tried, and told, again and again
+
+    def ask(self) -> None:
+        """Read the configuration again; called by a signal's handler."""
+        self._asked = True
+        self._wake.set()
+
+    def watch(self, serving: Wanted, take: Callable[[Wanted], None], is_over: Callable[[], bool]) -> None:
+        """Until it is over (`wake` then). `take` is called once with what is wanted and sound; what is not is logged
+        and counted.
+        """
+        while not is_over():
+            self._wake.wait(_LOOK_EACH_S)
+            self._wake.clear()
+            if is_over():
+                return
+            asked, self._asked = self._asked, False
+            wanted = self._reloaded(serving) if asked else self._switched(serving)
+            if wanted is not None:
+                take(wanted)
+                return
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def refused(self, wanted: Wanted, fault: Exception) -> None:
+        """What was wanted did not prove itself; the former goes on."""
+        self._refused = wanted.bundle.id[:SHORT]
+        self._count(wanted.is_switch, "refused")
+        self._logger.error(f"the former configuration and bundle go on: {fault}")
+
+    def taken(self, wanted: Wanted) -> None:
+        self._refused = None
+        self._count(wanted.is_switch, "taken")
+
+    def _reloaded(self, serving: Wanted) -> Wanted | None:
+        try:
+            config = self._read()
+            for key in _FIXED:
+                if getattr(config, key) != getattr(serving.config, key):
+                    self._logger.warning(f"{key} has changed in the configuration; it counts after a restart")
+                    config = replace(config, **{key: getattr(serving.config, key)})
+            return Wanted(config, open_configured(config))
+        except EdgeError as fault:
+            self._metrics.reloaded("refused")
+            self._logger.error(f"not reloaded, what was read before stays: {fault}")
+            return None
+
+    def _switched(self, serving: Wanted) -> Wanted | None:
+        if serving.config.bundle != ACTIVE:
+            return None
+        active = None
+        try:
+            active = active_id(Path(serving.config.state))
+            if active in (self._refused, serving.bundle.id[:SHORT]):
+                return None
+            return Wanted(serving.config, open_configured(serving.config), is_switch=True)
+        except BundleError as fault:
+            if self._refused != (active or str(fault)):
+                self._refused = active or str(fault)
+                self._metrics.switched("refused")
+                self._logger.error(f"the bundle is not changed: {fault}")
+            return None
+
+    def _count(self, is_switch: bool, outcome: str) -> None:
+        (self._metrics.switched if is_switch else self._metrics.reloaded)(outcome)

@@ -1,0 +1,82 @@
+"""The stages of scoring joined into one line: what is taken, decoded, scored and written, and what is on its way."""
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+
+from edge.box import Box
+from edge.config import Config
+from edge.intake import Intake
+from edge.line import Line, Stage
+from edge.pipeline import Pipeline
+from edge.stages import Decode, PutAway, Score, Take, Taken, Write, log_report
+from edge.values import Report, Sighting
+
+Step = Callable[[Taken], Taken | None]
+
+
+class ScoreLine:
+    """take: makes a sighting one of the line. in_flight: digests of what was taken and has no result yet.
+
+    is_over: nothing more is taken. Its threads run from `line.start` to `line.finish`.
+    """
+
+    def __init__(
+        self, box: Box, config: Config, pipeline: Pipeline, intake: Intake, *, is_over: Callable[[], bool]
+    ) -> None:
+        self._box, self._config, self._pipeline, self._intake = box, config, pipeline, intake
+        self._unfinished_after_s = 0.0 if box.once else config.unfinished_after_s
+        self._put_away = PutAway(box.incoming, box.state, config, box.logger, once=box.once)
+        self.in_flight: set[str] = set()
+        self.take = Take(
+            box.ledger,
+            intake.inbox,
+            box.state,
+            self._put_away,
+            box.logger,
+            in_flight=self.in_flight,
+            unfinished_after_s=self._unfinished_after_s,
+            stays=config.after == "keep",
+            is_over=is_over,
+        )
+
+    def line(
+        self,
+        *,
+        threads: int,
+        unless_stopped: Callable[[Step], Step],
+        around_score: Callable[[Step], Step],
+        on_fault: Callable[[BaseException], None],
+        is_faulty: Callable[[], bool],
+    ) -> Line[Taken]:
+        """threads: how many decode. unless_stopped, around_score: what else is done at a step."""
+        box, in_flight = self._box, self.in_flight
+        look_again = partial(self._intake.inbox.look_again, after_s=self._unfinished_after_s)
+        decode = Decode(self._pipeline, look_again, in_flight=in_flight)
+        score = Score(self._pipeline, box.ledger)
+        write = Write(
+            self._pipeline, box.ledger, box.state, self._put_away, box.metrics, self._finished, in_flight=in_flight
+        )
+        line = Line(
+            [
+                Stage("decode", unless_stopped(decode), threads=threads, drop=lambda taken: taken.close()),
+                Stage("score", unless_stopped(around_score(score))),
+                Stage("write", write),
+            ],
+            queue_size=self._config.queue_size,
+            on_fault=on_fault,
+            is_faulty=is_faulty,
+        )
+        self._measure(line)
+        return line
+
+    def _measure(self, line: Line[Taken]) -> None:
+        box = self._box
+        for stage in line.stages:
+            box.metrics.queue_depth.labels(stage.name).set_function(partial(line.depth, stage.name))
+        box.metrics.unopenable_files.set_function(lambda: self._intake.inbox.unopenable)
+        box.metrics.disk_free.set_function(lambda: shutil.disk_usage(box.state.root).free)
+
+    def _finished(self, sighting: Sighting, report: Report) -> None:
+        log_report(self._box.logger, report)
+        self._box.on_report(sighting, report)
