@@ -62,7 +62,7 @@ class StillLinked(Unopenable):
 
 
 class Stopped(EdgeError):
-    """A single run was told to stop before it was done."""
+    """A run was told to stop before it was done."""
 
 
 class EngineError(EdgeError):

@@ -7,6 +7,7 @@ known-answer test again and again, and one removes what has been kept long enoug
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -35,6 +36,7 @@ from edge.stages import Taken
 from edge.turns import Turns
 
 _TIDY_EACH_S = 3600.0
+_DECODE_GRACE_S = 5.0
 _Meanwhile = AbstractContextManager[None]
 
 
@@ -106,7 +108,7 @@ class Scoring:
             self.proved = True
             self._standing.serves(bundle, pipeline.engine)
             self._on_proved()
-            self._work(pipeline, intake, drift, threads=decoders.threads)
+            self._work(pipeline, intake, drift, decoders)
 
     def _start(self, decoders: DecodePool) -> None:
         """Raises StateError when no worker starts, or none is confined as required."""
@@ -169,11 +171,11 @@ class Scoring:
                 self._standing.serves(self._bundle, engine)
             self._standing.tell_untried(pipeline.site, pipeline.engine)
 
-    def _work(self, pipeline: Pipeline, intake: Intake, drift: DriftWatch, *, threads: int) -> None:
+    def _work(self, pipeline: Pipeline, intake: Intake, drift: DriftWatch, decoders: DecodePool) -> None:
         over = Beating(self._over, self._box.heartbeat)
         stages = ScoreLine(self._box, self._config, pipeline, intake, is_over=over.is_set)
         line = stages.line(
-            threads=threads,
+            threads=decoders.threads,
             unless_stopped=self._unless_stopped,
             around_score=lambda score: drift.around(self._scored(score)),
             on_fault=self.fail,
@@ -189,7 +191,7 @@ class Scoring:
                         break
             except BaseException as fault:
                 self.fail(fault)
-        line.finish(self._box.heartbeat.beat)
+        line.finish(self._patience(decoders))
         if self._fault is not None:
             raise self._fault
         if self._box.once and self._stop.is_set():
@@ -197,12 +199,24 @@ class Scoring:
         if self._box.once:
             intake.check_all_read(stages.take.unopened)
 
+    def _patience(self, decoders: DecodePool) -> Callable[[], None]:
+        """What the main thread does while it waits for the end: after a stop, files that will not decode are left."""
+        since_s = time.monotonic()
+
+        def wait() -> None:
+            self._box.heartbeat.beat()
+            if self._stop.is_set() and time.monotonic() - since_s > _DECODE_GRACE_S:
+                decoders.give_up()
+
+        return wait
+
     def _unless_stopped(self, step: Step) -> Step:
         """After a stop, what is taken and not yet scored is left: it is still in the folder."""
 
         def guarded(taken: Taken) -> Taken | None:
             if not self._stop.is_set():
-                return step(taken)
+                with contextlib.suppress(Stopped):
+                    return step(taken)
             taken.close()
             return None
 
@@ -217,6 +231,8 @@ class Scoring:
 
     def fail(self, fault: BaseException) -> None:
         """After a wrong known answer nothing more is scored or written, and what is under way stays in the folder."""
+        if isinstance(fault, Stopped) and self._stop.is_set():
+            return  # a golden case that was being decoded
         if self._fault is None:
             self._fault = fault
         if isinstance(self._fault, KnownAnswerFailed):

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 import urllib.error
@@ -31,7 +32,8 @@ from edge.engine_room import EngineRoom
 from edge.engines import Engine
 from edge.errors import EngineError, StateError, Stopped, UsageError
 from edge.forget import forget
-from edge.imaging.decode_pool import Decodes
+from edge.imaging.decode_pool import DecodePool, Decodes
+from edge.imaging.decoder import Decoder
 from edge.inbox import Inbox
 from edge.index_file import load
 from edge.known_answer import KnownAnswerFailed
@@ -90,9 +92,11 @@ def phantom(path: Path, seed: int = 1, label: str = "covid", **kwargs: Any) -> P
 
 
 @contextmanager
-def watching(config: Config, incoming: Path, on_report: Callable[[Sighting, Report], None]) -> Iterator[Daemon]:
+def watching(
+    config: Config, incoming: Path, on_report: Callable[[Sighting, Report], None], **further: Any
+) -> Iterator[Daemon]:
     """A daemon in a thread; what it raised is raised at the end."""
-    daemon = Daemon(config, incoming, once=False, logger=quiet(), on_report=on_report)
+    daemon = Daemon(config, incoming, once=False, logger=quiet(), on_report=on_report, **further)
     raised: list[BaseException] = []
 
     def target() -> None:
@@ -600,6 +604,28 @@ def test_engines_change_between_two_radiographs_and_the_old_one_is_closed(config
         thread.join(PATIENCE_S)
     assert seen == [True, True]
     assert not after.closed
+
+
+class StallingRoom(EngineRoom):
+    """Its decode worker does what a file says; one may take a minute, and there are two tries."""
+
+    def decode_pool(self) -> DecodePool:
+        command = [sys.executable, str(Path(__file__).parent / "mad_worker.py"), str(self._state.root / "asked")]
+        settings: dict[str, Any] = {"site_key": bytes(32), "limit_s": PATIENCE_S, "command": command}
+        return DecodePool(lambda: Decoder(self._bundle.manifest.preprocessing, **settings), workers=1)
+
+
+def test_a_stop_does_not_wait_for_a_file_that_will_not_decode(
+    config: Config, incoming: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.scoring._DECODE_GRACE_S", 0.2)
+    asked = Path(config.state, "asked")
+    with watching(config, incoming, lambda *_: None, open_room=StallingRoom):
+        (incoming / "bad.dcm").write_bytes(b"stall")
+        wait_until(lambda: asked.exists() and "stall" in asked.read_text())
+    assert asked.read_text().count("stall") == 1
+    assert (incoming / "bad.dcm").exists()
+    assert results(config) == []
 
 
 def ask_again(config: Config, sha256: str) -> None:

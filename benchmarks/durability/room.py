@@ -65,6 +65,9 @@ class QuickDecoder:
     def start(self) -> None:
         pass
 
+    def give_up(self) -> None:
+        pass
+
     def decode(self, frozen: Snapshot) -> Decoded:
         """Raises Unreadable and Truncated."""
         content = os.pread(frozen.descriptor, frozen.size_bytes, 0)

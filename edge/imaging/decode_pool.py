@@ -40,6 +40,7 @@ class DecodePool:
         self._places = threading.Semaphore(workers)
         self._lock = threading.Lock()
         self._idle: list[Decoder] = []
+        self._busy: list[Decoder] = []
         self.missing: tuple[str, ...] = ()  # layers of a worker's sandbox that this kernel lacks
 
     def __enter__(self) -> Self:
@@ -70,6 +71,12 @@ class DecodePool:
                 )
             return decoded
 
+    def give_up(self) -> None:
+        """End what is being decoded now: those calls raise Stopped."""
+        with self._lock:
+            for decoder in self._busy:
+                decoder.give_up()
+
     def close(self) -> None:
         """No call may be under way."""
         while self._idle:
@@ -95,6 +102,7 @@ class DecodePool:
         """The decoder that was used last, for its memory is warm; a new one when all are in use."""
         with self._lock:
             decoder = self._idle.pop() if self._idle else self._open_decoder()
+            self._busy.append(decoder)
         ended = decoder.ended
         try:
             yield decoder
@@ -102,6 +110,7 @@ class DecodePool:
             for _ in range(decoder.ended - ended):
                 self._on_replaced()
             with self._lock:
+                self._busy.remove(decoder)
                 spare = len(self._idle) >= self._workers
                 if not spare:
                     self._idle.append(decoder)

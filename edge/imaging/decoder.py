@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from edge.errors import Bomb, DecoderDied, StateError
+from edge.errors import Bomb, DecoderDied, StateError, Stopped
 from edge.imaging import worker_process
 from edge.imaging.preprocess import Preprocessing
 from edge.imaging.worker_process import WorkerProcess
@@ -39,6 +39,7 @@ class Decoder:
         self._worker: WorkerProcess | None = None
         self.missing: tuple[str, ...] = ()  # layers of the worker's sandbox that this kernel lacks
         self.ended = 0  # workers that a file undid
+        self._given_up = False
 
     def __enter__(self) -> Self:
         return self
@@ -61,21 +62,36 @@ class Decoder:
     def decode(self, frozen: Snapshot, *, on_slow: Callable[[], None] = lambda: None) -> Decoded:
         """on_slow: called once when this takes longer than SLOW_S.
 
-        Raises the RadiographError that the file earned, and StateError when no worker can be started or limited.
+        Raises the RadiographError that the file earned, StateError when no worker can be started or limited, and
+        Stopped after `give_up`.
         """
         for _ in range(TRIES):
+            self._check_wanted()
             worker = self._fit_worker()
             try:
                 return worker.ask(frozen, limit_s=self._limit_s, slow_s=SLOW_S, on_slow=on_slow)
             except (EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
                 # Dead, stalled (TimeoutError is an OSError) or talking nonsense: none can be trusted with a next file.
+                self._check_wanted()
                 used_up = isinstance(fault, EOFError) and worker.was_ended_for_time()
                 self.close()
                 self.ended += 1
             if used_up:
                 limit_s = worker_process.CPU_LIMIT_S
                 raise Bomb(f"decoding takes more than {limit_s} s of a processor; look at it on another machine")
+        self._check_wanted()
         raise DecoderDied(f"decoding killed or stalled the decoder {TRIES} times; look at the file on another machine")
+
+    def give_up(self) -> None:
+        """End the worker, whatever it is at; for good. Another thread may call this."""
+        self._given_up = True
+        worker = self._worker
+        if worker is not None:
+            worker.kill()
+
+    def _check_wanted(self) -> None:
+        if self._given_up:
+            raise Stopped("decoding was given up; the file is as it was")
 
     def close(self) -> None:
         if self._worker is not None:

@@ -91,6 +91,10 @@ class WorkerProcess:
             return self._process.wait(_END_LIMIT_S) == -signal.SIGXCPU
         return False
 
+    def kill(self) -> None:
+        """Whoever asks it gets EOFError; another thread may call this."""
+        self._process.kill()
+
     def close(self) -> None:
         self._link.close()
         self._process.kill()
