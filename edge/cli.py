@@ -115,7 +115,7 @@ def watch(incoming: Path, once: bool, as_json: bool, config: Path | None, **opti
         return without_port_unless_asked(_origins(config, **options), once=once)
 
     printer = tables.ReportPrinter(as_json=as_json, terminal=sys.stdout.isatty())
-    logger = make_logger(terminal=sys.stderr.isatty())
+    logger = make_logger(terminal=sys.stderr.isatty(), journal_stream=os.environ.get("JOURNAL_STREAM"))
     notifier = Notifier.of(os.environ)
     Daemon(read(), incoming, once=once, logger=logger, reread=read, notifier=notifier, on_report=printer).run()
     printer.close()

@@ -81,6 +81,7 @@ class Daemon:
             state = open_state(Path(self._config.state))
             opened.callback(os.close, lock_state(state))
             ledger = opened.enter_context(Ledger(state.ledger, site_key=state.site_key))
+            self._metrics.resumes(ledger.newest_s(), ledger.newest_s(scored=True))
             opened.enter_context(serving(self._config.listen, self._metrics.exposition, self._health))
             opened.enter_context(signals(self.stop, self.reload))
             box = Box(

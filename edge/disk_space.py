@@ -13,10 +13,15 @@ class Reserve:
         self._folder, self._percent, self._at_most_bytes = folder, percent, at_most_bytes
         self._short = False
 
+    @property
+    def kept_bytes(self) -> float:
+        """How much is kept of a disk of this size."""
+        return self._of(shutil.disk_usage(self._folder).total)
+
     def shortage(self) -> str | None:
         """Why nothing more may be taken, None when there is room."""
         usage = shutil.disk_usage(self._folder)
-        reserve = min(usage.total * self._percent / 100, self._at_most_bytes)
+        reserve = self._of(usage.total)
         self._short = usage.free < reserve * (_AGAIN if self._short else 1.0)
         if not self._short:
             return None
@@ -24,3 +29,6 @@ class Reserve:
             f"the disk of {self._folder} is full: {usage.free / 1e6:.0f} MB are free, {reserve / 1e6:.0f} MB are kept "
             "in reserve"
         )
+
+    def _of(self, total_bytes: int) -> float:
+        return min(total_bytes * self._percent / 100, self._at_most_bytes)

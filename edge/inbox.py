@@ -81,6 +81,19 @@ class Inbox:
         return self._waiting.put_off.unopenable
 
     @property
+    def waiting_files(self) -> int:
+        """Files found and neither accepted nor known, without the unopenable ones. Any thread may ask."""
+        return self._waiting.files
+
+    def oldest_complete_s(self) -> float | None:
+        """Since when the first of them is complete (monotonic clock); None when none is. Any thread may ask."""
+        return self._waiting.oldest_complete_s()
+
+    def accepted(self) -> float:
+        """The file handed out last is its taker's now. Returns since when it is complete (monotonic clock)."""
+        return self._waiting.accepted()
+
+    @property
     def absent(self) -> str | None:
         """Why the folder cannot be read at present."""
         return self._scans.absent
@@ -231,7 +244,7 @@ class Inbox:
     def _walk(self, notifications: Notifications | None) -> Generator[None, None, None]:
         """Find all that is new, and forget what is gone; yields when something else may be done meanwhile."""
         self._greet()
-        self._waiting.forget_overflow()
+        self._waiting.search_begins()
         self._scans.polls = False
         self._meanwhile = array("Q")
         present = array("Q")
@@ -243,6 +256,7 @@ class Inbox:
         here: NDArray[np.uint64] = np.frombuffer(present + self._meanwhile, np.uint64)
         self._handed_out.keep_only(here)
         self._waiting.put_off.keep_only(here)
+        self._waiting.search_ends()
 
     def _greet(self) -> None:
         try:

@@ -43,6 +43,11 @@ class Intake:
             newest_first=config.order == "newest",
         )
 
+    @property
+    def reserve_bytes(self) -> float:
+        """With less free space nothing is taken."""
+        return self._reserve.kept_bytes
+
     def hindrances(self) -> dict[str, str | None]:
         """Why nothing is taken at present, by what is in the way; None where nothing is."""
         return {"disk_space": self._reserve.shortage(), "folder_absent": self.inbox.absent}

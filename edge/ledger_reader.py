@@ -115,6 +115,50 @@ class LedgerReader:
         )
         return Extent(last_number, "{}:{}".format(*forgotten))
 
+    def newest_s(self, *, scored: bool = False) -> float:
+        """When the case judged last was, or the one scored last (seconds of the epoch); 0 when there is none."""
+        only = "WHERE status = 'scored'" if scored else ""
+        row = self._one(f"SELECT finished_s FROM cases {only} ORDER BY number DESC LIMIT 1")
+        return 0.0 if row is None else float(row[0])
+
+    def last_superseded(self) -> int:
+        """Changes whenever a case gives way to its new report: its row is gone, and the new one has another number."""
+        row = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'superseded'")
+        return 0 if row is None else int(row[0])
+
+    def count_cases(self, *, up_to: int, after: int = 0) -> int:
+        """Of every status and bundle, with numbers above `after` and not above `up_to`."""
+        if after:
+            return int(self._one("SELECT count(*) FROM cases WHERE number > ? AND number <= ?", after, up_to)[0])
+        # All are counted by an index, of a hundredth of the table's size; those above are few.
+        all_but = "SELECT (SELECT count(*) FROM cases) - (SELECT count(*) FROM cases WHERE number > ?)"
+        return int(self._one(all_but, up_to)[0])
+
+    def concerns_others(self, bundle_id: str, *, after: int, up_to: int) -> bool:
+        """Whether a case with such a number was judged by another bundle, now or before."""
+        return bool(
+            self._one(
+                "SELECT EXISTS (SELECT 1 FROM cases AS this WHERE number > ?2 AND number <= ?3 "
+                "AND EXISTS (SELECT 1 FROM cases WHERE sha256 = this.sha256 AND bundle_id <> ?1))",
+                bundle_id,
+                after,
+                up_to,
+            )[0]
+        )
+
+    def count_of_others(self, bundle_id: str, *, after: int, up_to: int) -> int:
+        """Cases with such numbers whose last report is a score, and which this bundle has not judged."""
+        return int(
+            self._one(
+                "SELECT count(*) FROM cases AS this WHERE number > ?2 AND number <= ?3 AND status = 'scored' "
+                "AND bundle_id <> ?1 AND number = (SELECT max(number) FROM cases WHERE sha256 = this.sha256) "
+                "AND NOT EXISTS (SELECT 1 FROM cases WHERE sha256 = this.sha256 AND bundle_id = ?1)",
+                bundle_id,
+                after,
+                up_to,
+            )[0]
+        )
+
     def audit_head(self) -> Head:
         """Where the audit log ends now; to be noted elsewhere, as in the daemon's log."""
         try:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge.looks import fingerprint_of
 from edge.values import Sighting
-from edge.window import SIZE
+from edge.window import SIZE, Candidate
 
 _RECENT = 4096
 
@@ -86,13 +86,13 @@ class PutOff:
         if kept is not None:
             del self._order[bisect.bisect_left(self._order, (kept[0], path))]
 
-    def take(self) -> Sighting | None:
+    def take(self) -> Candidate | None:
         """The next whose time has come; None when there is none."""
         if not self._order or self._order[0][0] > time.monotonic():
             return None
-        _, sighting = self._kept[self._order[0][1]]
+        until_s, sighting = self._kept[self._order[0][1]]
         self.discard(sighting.path)
-        return sighting
+        return Candidate(sighting, until_s, complete=True)
 
     def tried(self, print_: int) -> None:
         """It is handed out again: it had its time, and counts as unopenable only when it is put off so again."""

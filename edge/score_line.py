@@ -1,16 +1,16 @@
 """The stages of scoring joined into one line: what is taken, decoded, scored and written, and what is on its way."""
 
-import shutil
 from collections.abc import Callable
 from functools import partial
 
 from edge.box import Box
 from edge.config import Config
+from edge.in_flight import InFlight
 from edge.intake import Intake
 from edge.line import Line, Stage
 from edge.pipeline import Pipeline
-from edge.stages import Decode, PutAway, Score, Take, Taken, Write, log_report
-from edge.values import Report, Sighting
+from edge.scrape import measure_disk, measure_intake
+from edge.stages import Decode, PutAway, Score, Take, Taken, Write
 
 Step = Callable[[Taken], Taken | None]
 
@@ -26,8 +26,10 @@ class ScoreLine:
     ) -> None:
         self._box, self._config, self._pipeline, self._intake = box, config, pipeline, intake
         self._unfinished_after_s = 0.0 if box.once else config.unfinished_after_s
-        self._put_away = PutAway(box.incoming, box.state, config, box.logger, once=box.once)
-        self.in_flight: set[str] = set()
+        self._put_away = PutAway(
+            box.incoming, box.state, config, box.logger, once=box.once, quarantined=box.metrics.was_quarantined
+        )
+        self.in_flight = InFlight()
         self.take = Take(
             box.ledger,
             intake.inbox,
@@ -38,6 +40,7 @@ class ScoreLine:
             unfinished_after_s=self._unfinished_after_s,
             stays=config.after == "keep",
             is_over=is_over,
+            arrived=box.metrics.arrived,
         )
 
     def line(
@@ -55,7 +58,14 @@ class ScoreLine:
         decode = Decode(self._pipeline, look_again, in_flight=in_flight)
         score = Score(self._pipeline, box.ledger)
         write = Write(
-            self._pipeline, box.ledger, box.state, self._put_away, box.metrics, self._finished, in_flight=in_flight
+            self._pipeline,
+            box.ledger,
+            box.state,
+            self._put_away,
+            box.metrics,
+            box.logger,
+            box.on_report,
+            in_flight=in_flight,
         )
         line = Line(
             [
@@ -67,16 +77,6 @@ class ScoreLine:
             on_fault=on_fault,
             is_faulty=is_faulty,
         )
-        self._measure(line)
+        measure_intake(box.metrics, self._intake, line, in_flight)
+        measure_disk(box.metrics, self._intake, box.state)
         return line
-
-    def _measure(self, line: Line[Taken]) -> None:
-        box = self._box
-        for stage in line.stages:
-            box.metrics.queue_depth.labels(stage.name).set_function(partial(line.depth, stage.name))
-        box.metrics.unopenable_files.set_function(lambda: self._intake.inbox.unopenable)
-        box.metrics.disk_free.set_function(lambda: shutil.disk_usage(box.state.root).free)
-
-    def _finished(self, sighting: Sighting, report: Report) -> None:
-        log_report(self._box.logger, report)
-        self._box.on_report(sighting, report)

@@ -21,6 +21,7 @@ from edge.changes import Wanted
 from edge.drift_watch import DriftWatch
 from edge.engines import Engine
 from edge.errors import Stopped
+from edge.gpu_presence import gpu_expected
 from edge.heartbeat import Beating
 from edge.imaging.decode_pool import DecodePool
 from edge.intake import Intake
@@ -30,6 +31,7 @@ from edge.pipeline import Pipeline
 from edge.reembed import reembed_when_idle
 from edge.retention import retain_regularly
 from edge.score_line import ScoreLine, Step
+from edge.scrape import ledger_measured
 from edge.similarity import SimilarCases
 from edge.site_calibration import CalibrationStore
 from edge.stages import Taken
@@ -75,6 +77,8 @@ class Scoring:
         self._standing.hindrances = intake.hindrances
         self._metrics.pauses(intake.hindrances)
         with contextlib.ExitStack() as opened:
+            box.metrics.gpu_expected.set(gpu_expected(config.backend))
+            opened.enter_context(ledger_measured(box.metrics, box.state, bundle.id))
             decoders = opened.enter_context(room.decode_pool())
             self._start(decoders)
             earlier = opened.enter_context(self._indexing()) if config.include_earlier_cases else None

@@ -3,14 +3,14 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.byte_budget import ByteBudget
-from edge.capped_warnings import CappedWarnings
 from edge.config import Config
 from edge.errors import DiskFailed, RadiographError, StateError, StillLinked, Unopenable
+from edge.in_flight import InFlight
 from edge.inbox import Inbox
 from edge.log import FIELDS, RADIOGRAPH
 from edge.mentions import named_in, without
@@ -37,33 +37,46 @@ _LINKED_S = 1.0  # how long a file may have two names before somebody is told
 class Taken:
     """A file on its way: first its bytes, then what they decode to, then its report.
 
-    close: gives the bytes' memory back; may be called again. may_grow: its writer may not be done.
+    complete_s: when the inbox held it to be complete (monotonic clock). close: gives the bytes' memory back; may be
+    called again. may_grow: its writer may not be done. wait_s: from complete to the beginning of its decoding.
     """
 
     sighting: Sighting
-    found_s: float  # monotonic clock
+    complete_s: float
     frozen: Snapshot | None = None
     close: Callable[[], None] = lambda: None
     may_grow: bool = False
+    wait_s: float = 0.0
     decoded: Decoded | None = None
     report: Report | None = None
 
 
 class PutAway:
-    """What happens to an input below `incoming` once its result is safe. once: its writer may go on after this run."""
+    """What happens to an input below `incoming` once its result is safe.
+
+    once: its writer may go on after this run. quarantined: called for each input that was put into quarantine.
+    """
 
     def __init__(
-        self, incoming: Path, state: StateFolder, config: Config, logger: logging.Logger, *, once: bool
+        self,
+        incoming: Path,
+        state: StateFolder,
+        config: Config,
+        logger: logging.Logger,
+        *,
+        once: bool,
+        quarantined: Callable[[], None] = lambda: None,
     ) -> None:
         self._incoming, self._state, self._config = incoming.resolve(), state, config
-        self._logger, self._once = logger, once
+        self._logger, self._once, self._quarantined = logger, once, quarantined
 
     def __call__(self, sighting: Sighting, case: FinishedCase) -> None:
         """Raises DiskFailed. An input that will not move stays: its result is safe, and the next start tries again."""
         if self._once and case.reason in PERHAPS_UNFINISHED and self._is_young(sighting):
             return  # it has its result, and goes in a later run
         try:
-            dispose(sighting, case, self._state, after=self._config.after, root=self._incoming)
+            if dispose(sighting, case, self._state, after=self._config.after, root=self._incoming):
+                self._quarantined()
         except DiskFailed:
             raise
         except StateError as fault:
@@ -81,7 +94,7 @@ class Take:
     put_away: called with the sighting of bytes that have their result already, such as a copy, or an input that a crash
     left behind. unfinished_after_s: how long a file that cannot be read must stand still before that is its result.
     stays: inputs are kept where they are, also those whose case was forgotten. is_over: nothing more is taken, so that
-    no memory is waited for.
+    no memory is waited for. arrived: called for each that is taken.
     """
 
     def __init__(
@@ -92,14 +105,15 @@ class Take:
         put_away: Callable[[Sighting, FinishedCase], None],
         logger: logging.Logger,
         *,
-        in_flight: set[str],
+        in_flight: InFlight,
         unfinished_after_s: float,
         stays: bool = False,
         is_over: Callable[[], bool] = lambda: False,
+        arrived: Callable[[], None] = lambda: None,
         held_bytes: int = HELD_BYTES,
     ) -> None:
         self._ledger, self._inbox = ledger, inbox
-        self._warn = CappedWarnings(logger.warning, counted_in="edge_cxr_unopenable_files")
+        self._warn, self._arrived = logger.warning, arrived
         self._budget, self._is_over = ByteBudget(held_bytes), is_over
         self._state, self._put_away, self._in_flight = state, put_away, in_flight
         self._unfinished_after_s, self._stays = unfinished_after_s, stays
@@ -110,7 +124,6 @@ class Take:
 
         Waits until so many bytes may be held in memory.
         """
-        found_s = time.monotonic()
         with contextlib.ExitStack() as opened:
             size_bytes = min(sighting.size_bytes, MAX_FILE_BYTES)  # a file that has grown since is given back at once
             if not self._budget.take(size_bytes, is_over=self._is_over):
@@ -126,8 +139,10 @@ class Take:
                 return None
             if not self._is_news(sighting, frozen):
                 return None
-            self._in_flight.add(frozen.sha256)
-            return Taken(sighting, found_s, frozen, opened.pop_all().close, self._may_still_grow(sighting))
+            complete_s = self._inbox.accepted()
+            self._in_flight.add(frozen.sha256, complete_s)
+            self._arrived()
+            return Taken(sighting, complete_s, frozen, opened.pop_all().close, self._may_still_grow(sighting))
 
     def _put_off(self, sighting: Sighting, fault: Unopenable) -> None:
         waits = self._unfinished_after_s > 0
@@ -174,13 +189,14 @@ class Take:
 class Decode:
     """Taken with bytes -> Taken that is decoded, or has the report of its refusal. Called by several threads."""
 
-    def __init__(self, pipeline: Pipeline, look_again: Callable[[Sighting], None], *, in_flight: set[str]) -> None:
+    def __init__(self, pipeline: Pipeline, look_again: Callable[[Sighting], None], *, in_flight: InFlight) -> None:
         self._pipeline, self._look_again, self._in_flight = pipeline, look_again, in_flight
 
     def __call__(self, taken: Taken) -> Taken | None:
         """None when the file may not be complete: it is looked at again."""
         frozen = taken.frozen
         assert frozen is not None
+        taken = replace(taken, wait_s=time.monotonic() - taken.complete_s)
         with contextlib.closing(taken):
             try:
                 return replace(taken, frozen=None, decoded=self._pipeline.decode(frozen))
@@ -218,12 +234,13 @@ class Write:
         state: StateFolder,
         put_away: Callable[[Sighting, FinishedCase], None],
         metrics: Metrics,
+        logger: logging.Logger,
         on_report: Callable[[Sighting, Report], None],
         *,
-        in_flight: set[str],
+        in_flight: InFlight,
     ) -> None:
         self._pipeline, self._ledger, self._state, self._metrics = pipeline, ledger, state, metrics
-        self._put_away, self._on_report = put_away, on_report
+        self._put_away, self._logger, self._on_report = put_away, logger, on_report
         self._in_flight = in_flight
 
     def __call__(self, taken: Taken) -> None:
@@ -238,8 +255,10 @@ class Write:
             now = time.monotonic()
             self._put_away(taken.sighting, report.finished)
         self._in_flight.discard(report.sha256)  # only now: a copy would be put away at the same time
-        self._metrics.wrote(now - started)
-        self._metrics.finished(report, now - taken.found_s)
+        spent_s = {"wait": taken.wait_s, **report.timings_s, "write": now - started}
+        end_to_end_s = now - taken.complete_s
+        self._metrics.finished(report, spent_s, end_to_end_s)
+        _log(self._logger, report, {**spent_s, "end_to_end": end_to_end_s})
         self._on_report(taken.sighting, report)
 
     def _as_of_now(self, report: Report) -> Report:
@@ -268,11 +287,11 @@ def same_instance(pipeline: Pipeline, ledger: Ledger, source: Source) -> Report 
     return pipeline.refuse_source(source, Reason.CONFLICT, detail)
 
 
-def log_report(logger: logging.Logger, report: Report) -> None:
+def _log(logger: logging.Logger, report: Report, spent_s: Mapping[str, float]) -> None:
     """One line for each radiograph, by case id only."""
-    fields = {"case_id": report.case_id, "status": "scored" if report.scored else "not_scored"}
+    fields: dict[str, str | float] = {"case_id": report.case_id, "status": "scored" if report.scored else "not_scored"}
     if report.reason is not None:
         fields["reason"] = report.reason
     fields |= {"backend": report.engine.backend, "precision": report.engine.precision}
-    fields |= {f"{stage}_s": str(round(spent_s, 4)) for stage, spent_s in report.timings_s.items()}
+    fields |= {f"{stage}_s": round(seconds, 4) for stage, seconds in spent_s.items()}
     logger.info(RADIOGRAPH, extra={FIELDS: fields})

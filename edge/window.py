@@ -40,13 +40,36 @@ class Window:
         self._order: list[Place] = []
         self._complete: list[Place] = []  # of those, the complete ones
         self._taken = 0
-        self.overflowed = False  # some fell out since this was last set to False
+        self._fallen = self._fallen_before = 0  # since the folder was last searched, and before that
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __contains__(self, path: Path) -> bool:
         return path in self._candidates
+
+    @property
+    def overflowed(self) -> bool:
+        """Some fell out, and are not being searched for."""
+        return self._fallen > 0
+
+    @property
+    def beyond(self) -> int:
+        """How many files of the folder, about, fell out. Any thread may ask."""
+        return max(self._fallen, self._fallen_before)
+
+    def search_begins(self) -> None:
+        """What fell out is about to be found again."""
+        self._fallen, self._fallen_before = 0, self.beyond
+
+    def search_ends(self) -> None:
+        """What is still beyond has fallen out again."""
+        self._fallen_before = 0
+
+    def oldest_complete_s(self) -> float | None:
+        """Since when the first of the complete ones is (monotonic clock). Any thread may ask."""
+        there = tuple(self._candidates.values())  # at once: the thread that owns the window goes on
+        return min((candidate.complete_s for candidate in there if candidate.complete), default=None)
 
     def is_low(self) -> bool:
         """Whether there is room for what fell out."""
@@ -64,7 +87,7 @@ class Window:
             bisect.insort(self._complete, candidate.place)
         if len(self) > self._size:
             self.discard(self._order[self._size // 2][1])
-            self.overflowed = True
+            self._fallen += 1
 
     def discard(self, path: Path) -> None:
         candidate = self._candidates.pop(path, None)
@@ -73,16 +96,16 @@ class Window:
             if candidate.complete:
                 _remove(self._complete, candidate.place)
 
-    def take(self) -> Sighting | None:
+    def take(self) -> Candidate | None:
         """The next complete one, out of the window; None when there is none."""
         if not self._complete:
             return None
         other_end = len(self) >= _FAIR_FROM and self._taken % _OTHER_END_EACH == _OTHER_END_EACH - 1
         _, path = self._complete[-1 if self._newest_first != other_end else 0]
-        sighting = self._candidates[path].sighting
+        candidate = self._candidates[path]
         self.discard(path)
         self._taken += 1
-        return sighting
+        return candidate
 
 
 def _remove(order: list[Place], place: Place) -> None:

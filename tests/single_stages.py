@@ -11,6 +11,7 @@ from reports import BUNDLE, sighting_of
 from tiny_bundle import write_tiny_bundle
 
 from edge.bundle import read_bundle
+from edge.in_flight import InFlight
 from edge.inbox import Inbox
 from edge.metrics import Metrics
 from edge.pipeline import Pipeline
@@ -38,16 +39,19 @@ def writing(
     *,
     finished: Callable[[Report], None] = lambda report: None,
     put_away: Callable[[FinishedCase], None] = lambda case: None,
-    in_flight: set[str] | None = None,
+    in_flight: InFlight | None = None,
+    metrics: Metrics | None = None,
+    logger: logging.Logger | None = None,
 ) -> Write:
     return Write(
         pipeline,
         ledger,
         state,
         lambda sighting, case: put_away(case),
-        Metrics(),
+        metrics or Metrics(),
+        logger or logging.Logger("quiet"),
         lambda sighting, report: finished(report),
-        in_flight=set() if in_flight is None else in_flight,
+        in_flight=InFlight() if in_flight is None else in_flight,
     )
 
 
@@ -55,9 +59,9 @@ def decoding(
     pipeline: Pipeline,
     *,
     look_again: Callable[[Sighting], None] = lambda sighting: None,
-    in_flight: set[str] | None = None,
+    in_flight: InFlight | None = None,
 ) -> Decode:
-    return Decode(pipeline, look_again, in_flight=set() if in_flight is None else in_flight)
+    return Decode(pipeline, look_again, in_flight=InFlight() if in_flight is None else in_flight)
 
 
 def taking(
@@ -66,7 +70,7 @@ def taking(
     inbox: Inbox,
     *,
     put_away: Callable[[FinishedCase], None] = lambda case: None,
-    in_flight: set[str] | None = None,
+    in_flight: InFlight | None = None,
     stays: bool = False,
     logger: logging.Logger | None = None,
     **options: Any,
@@ -77,7 +81,7 @@ def taking(
         state,
         lambda sighting, case: put_away(case),
         logger or logging.Logger("quiet"),
-        in_flight=set() if in_flight is None else in_flight,
+        in_flight=InFlight() if in_flight is None else in_flight,
         unfinished_after_s=60,
         stays=stays,
         **options,

@@ -34,6 +34,7 @@ from edge.errors import EngineError, StateError, Stopped, UsageError
 from edge.forget import forget
 from edge.imaging.decode_pool import DecodePool, Decodes
 from edge.imaging.decoder import Decoder
+from edge.in_flight import InFlight
 from edge.inbox import Inbox
 from edge.index_file import load
 from edge.known_answer import KnownAnswerFailed
@@ -535,7 +536,7 @@ def test_a_link_in_place_of_a_seen_file_is_not_followed_and_not_forgotten(config
     logger.addFilter(lambda record: bool(warnings.append(record.getMessage())) or True)
     inbox = Recording(incoming, lambda _: False)
     nothing: Any = None  # the ledger is not reached
-    take = Take(nothing, inbox, nothing, nothing, logger, in_flight=set(), unfinished_after_s=60)
+    take = Take(nothing, inbox, nothing, nothing, logger, in_flight=InFlight(), unfinished_after_s=60)
     assert take(Sighting(incoming / "a.dcm", 1, 1, 1)) is None
     assert take.unopened == 1
     assert put_back == [60]

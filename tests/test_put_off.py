@@ -19,6 +19,12 @@ def sighting(number: int) -> Sighting:
     return Sighting(Path(f"/in/{number:06}"), 1, number, number)
 
 
+def taken(put_off: PutOff) -> Sighting:
+    candidate = put_off.take()
+    assert candidate is not None
+    return candidate.sighting
+
+
 def due(*, in_s: float, cause: Cause = Cause.UNFINISHED) -> Wait:
     return Wait(time.monotonic() + in_s, cause)
 
@@ -52,7 +58,7 @@ def test_they_come_when_it_is_time_and_the_soonest_first() -> None:
     put_off = PutOff()
     for number, in_s in enumerate((-1.0, -3.0, 600.0, -2.0)):
         put_off.put(sighting(number), due(in_s=in_s))
-    assert [seen.mtime_ns for seen in iter(put_off.take, None)] == [1, 3, 0]
+    assert [candidate.sighting.mtime_ns for candidate in iter(put_off.take, None)] == [1, 3, 0]
     assert len(put_off) == 1
 
 
@@ -63,19 +69,19 @@ def test_of_too_many_the_last_are_not_kept_and_their_time_is_known() -> None:
     assert len(put_off) == 8
     assert put_off.overflowed
     assert not put_off.is_low()
-    assert [seen.mtime_ns for seen in iter(put_off.take, None)] == list(range(8))
+    assert [candidate.sighting.mtime_ns for candidate in iter(put_off.take, None)] == list(range(8))
     assert put_off.is_low()
     wait = put_off.wait_of(fingerprint_of(sighting(19)))
     assert wait is not None
     put_off.keep(sighting(19), wait)  # found again
-    assert put_off.take() == sighting(19)
+    assert taken(put_off) == sighting(19)
 
 
 def test_a_later_one_gives_way_to_a_sooner_one() -> None:
     put_off = PutOff(size=2)
     for number, in_s in enumerate((600.0, 500.0, -1.0, 700.0)):
         put_off.put(sighting(number), due(in_s=in_s))
-    assert put_off.take() == sighting(2)
+    assert taken(put_off) == sighting(2)
     assert sighting(1).path in put_off
     assert len(put_off) == 1
 

@@ -1,9 +1,11 @@
 """Single stages, where the order of two radiographs decides and timing must not: Take, Decode, Write on their own."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +15,17 @@ import pytest
 from reports import BUNDLE, gated, scored, sha, sighting_of, source
 from single_stages import decoding, pipeline_in, seen, taking, writing
 
+from edge.config import Config
 from edge.errors import Truncated, Unreadable
+from edge.in_flight import InFlight
 from edge.inbox import Inbox
+from edge.log import FIELDS, RADIOGRAPH, make_logger
+from edge.metrics import Metrics
 from edge.outputs.report_json import encode
 from edge.pipeline import Pipeline
 from edge.put_off import Cause
 from edge.snapshot import snapshot
-from edge.stages import Taken
+from edge.stages import PutAway, Taken
 from edge.state import StateFolder, open_state
 from edge.store import Ledger
 from edge.values import FinishedCase, Report, Sighting
@@ -73,7 +79,8 @@ def test_a_digest_leaves_flight_only_after_its_input_is_put_away(
     pipeline: Pipeline, ledger: Ledger, state: StateFolder, tmp_path: Path
 ) -> None:
     """Otherwise a copy that arrives in between would be put away at the same time by another thread."""
-    in_flight = {sha(1)}
+    in_flight = InFlight()
+    in_flight.add(sha(1))
     seen_in_flight: list[bool] = []
 
     def look(case: FinishedCase) -> None:
@@ -82,7 +89,7 @@ def test_a_digest_leaves_flight_only_after_its_input_is_put_away(
     write = writing(pipeline, ledger, state, put_away=look, in_flight=in_flight)
     write(Taken(seen(tmp_path, "1.dcm"), 0.0, report=scored(1)))
     assert seen_in_flight == [True]
-    assert in_flight == set()
+    assert len(in_flight) == 0
 
 
 def test_bytes_in_flight_wait_even_when_the_ledger_has_just_got_them(
@@ -95,13 +102,14 @@ def test_bytes_in_flight_wait_even_when_the_ledger_has_just_got_them(
     report = replace(scored(1), sha256=digest)
     ledger.record(report, encode(report), None)
     put_away: list[FinishedCase] = []
-    in_flight = {digest}
+    in_flight = InFlight()
+    in_flight.add(digest)
     inbox = Inbox(tmp_path, lambda _: False)
     take = taking(ledger, state, inbox, put_away=put_away.append, in_flight=in_flight)
     assert take(copy) is None
     assert put_away == []
     assert not inbox.was_deferred(copy)  # it has not had its time to grow
-    in_flight.clear()
+    in_flight.discard(digest)
     assert take(copy) is None
     assert [case.case_id for case in put_away] == [digest[:16]]
 
@@ -155,7 +163,7 @@ def test_what_may_be_unfinished_is_looked_at_again_and_leaves_flight(
     ledger: Ledger, state: StateFolder, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, may_grow: bool
 ) -> None:
     pipeline = pipeline_in(tmp_path_factory.mktemp("bundle"), Says(Truncated("send it again")))
-    in_flight: set[str] = set()
+    in_flight = InFlight()
     recalled: list[Sighting] = []
     sighting = seen(tmp_path, "a.dcm")
     taken = taking(ledger, state, Inbox(tmp_path, lambda _: False), in_flight=in_flight)(sighting)
@@ -167,7 +175,7 @@ def test_what_may_be_unfinished_is_looked_at_again_and_leaves_flight(
     assert recalled == ([sighting] if may_grow else [])
     if may_grow:
         assert refused is None
-        assert in_flight == set()
+        assert len(in_flight) == 0
     else:
         assert refused is not None
         assert refused.report is not None
@@ -234,7 +242,7 @@ def test_an_unfinished_file_that_had_two_names_still_has_its_time(
 
 
 def test_of_thousands_of_files_with_two_names_few_are_told_and_all_are_counted(
-    ledger: Ledger, state: StateFolder, tmp_path: Path
+    ledger: Ledger, state: StateFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     incoming = tmp_path / "incoming"
     incoming.mkdir()
@@ -242,19 +250,14 @@ def test_of_thousands_of_files_with_two_names_few_are_told_and_all_are_counted(
     for number in range(1, 200):
         (incoming / f"{number}").hardlink_to(incoming / "0")
         sightings.append(sighting_of(incoming / f"{number}"))
-    told: list[str] = []
-    logger = logging.Logger("heard")
-    logger.addHandler(logging.NullHandler())
-    logger.addFilter(lambda record: bool(told.append(record.getMessage())) or True)
     inbox = Inbox(incoming, lambda _: False)
-    take = taking(ledger, state, inbox, logger=logger)
+    take = taking(ledger, state, inbox, logger=make_logger(terminal=False))
     for _ in range(3):
         for sighting in sightings:
             assert take(sighting) is None
     inbox._take_back()
     assert inbox.unopenable == 200
-    assert len(told) == 21
-    assert "edge_cxr_unopenable_files counts them" in told[-1]
+    assert len(capsys.readouterr().err.splitlines()) == 20
 
 
 def test_no_more_bytes_are_held_than_allowed_and_a_stop_waits_for_none(
@@ -290,3 +293,72 @@ def test_one_file_may_have_more_than_all_are_allowed(ledger: Ledger, state: Stat
     taken = take(sighting)
     assert taken is not None
     taken.close()
+
+
+def test_what_waits_is_told_from_the_moment_it_was_complete(
+    pipeline: Pipeline, ledger: Ledger, state: StateFolder, tmp_path: Path
+) -> None:
+    """The stage `wait` and end to end begin when the inbox found the file, however long the line was full."""
+    (tmp_path / "incoming").mkdir()
+    seen(tmp_path / "incoming", "a.dcm")
+    inbox, over, in_flight = Inbox(tmp_path / "incoming", lambda _: False), threading.Event(), InFlight()
+    arrived: list[bool] = []
+    take = taking(ledger, state, inbox, in_flight=in_flight, arrived=lambda: arrived.append(True))
+    sightings = inbox.settled(over)
+    sighting = next(sightings)
+    complete_s = inbox.oldest_complete_s()
+    assert complete_s is not None
+    assert inbox.waiting_files == 1  # in the hand of who takes it: it may be long until there is room
+    taken = take(sighting)
+    assert taken is not None
+    assert taken.complete_s == complete_s == in_flight.oldest_complete_s()
+    assert (inbox.waiting_files, inbox.oldest_complete_s(), len(in_flight), arrived) == (0, None, 1, [True])
+    late = replace(taken, complete_s=complete_s - 60, may_grow=False)
+    refused = decoding(pipeline_in(tmp_path, Says(Unreadable("no"))), in_flight=in_flight)(late)
+    assert refused is not None
+    assert 60 <= refused.wait_s < 120
+    assert next(sightings, None) is None
+
+
+def test_a_result_is_counted_and_logged_with_all_its_times(
+    pipeline: Pipeline, ledger: Ledger, state: StateFolder, tmp_path: Path
+) -> None:
+    lines: list[logging.LogRecord] = []
+    logger, metrics = logging.Logger("heard"), Metrics()
+    logger.addHandler(logging.NullHandler())
+    logger.addFilter(lambda record: bool(lines.append(record)) or True)
+    write = writing(pipeline, ledger, state, metrics=metrics, logger=logger)
+    complete_s = time.monotonic() - 60
+    write(Taken(seen(tmp_path, "1.dcm"), complete_s, wait_s=7.0, report=scored(1)))
+    (line,) = lines
+    told = getattr(line, FIELDS)
+    assert line.getMessage() == RADIOGRAPH
+    assert (told["case_id"], told["status"]) == (sha(1)[:16], "scored")
+    assert (told["backend"], told["precision"]) == ("openvino", "int8")
+    assert (told["wait_s"], told["decode_s"], told["total_s"]) == (7.0, 0.25, 0.5)
+    assert 0 < told["write_s"] < told["end_to_end_s"]
+    assert 60 < told["end_to_end_s"] < 120
+    assert "reason" not in told
+    text = metrics.exposition().decode()
+    for stage in ("wait", "decode", "write"):
+        assert f'edge_cxr_stage_duration_seconds_count{{stage="{stage}"}} 1.0' in text
+    assert 'edge_cxr_stage_duration_seconds_sum{stage="wait"} 7.0' in text
+    assert 'edge_cxr_end_to_end_seconds_bucket{le="30.0"} 0.0' in text
+
+
+@pytest.mark.parametrize(("after", "reason", "count"), [("archive", "truncated", 1), ("archive", None, 0),
+                                                        ("keep", "truncated", 0)])  # fmt: skip
+def test_inputs_put_into_quarantine_are_counted(
+    state: StateFolder, tmp_path: Path, after: str, reason: str | None, count: int
+) -> None:
+    (tmp_path / "incoming").mkdir()
+    sighting = seen(tmp_path / "incoming", "a.dcm")
+    case = FinishedCase(hashlib.sha256(b"a.dcm").hexdigest()[:16], "dicom", reason, None)
+    counted: list[bool] = []
+    logger = logging.Logger("quiet")
+    put_away = PutAway(tmp_path / "incoming", state, Config(after=after), logger, once=False,
+                       quarantined=lambda: counted.append(True))  # fmt: skip
+    put_away(sighting, case)
+    assert len(counted) == count
+    put_away(sighting, case)  # it is gone
+    assert len(counted) == count

@@ -21,8 +21,8 @@ def filled(count: int, **options: object) -> Window:
 
 def drained(window: Window) -> list[int]:
     taken = []
-    while (sighting := window.take()) is not None:
-        taken.append(sighting.mtime_ns)
+    while (next_one := window.take()) is not None:
+        taken.append(next_one.sighting.mtime_ns)
     return taken
 
 
@@ -34,7 +34,7 @@ def test_few_come_strictly_by_age(newest_first: bool) -> None:
 @pytest.mark.parametrize("newest_first", [False, True])
 def test_of_many_every_fourth_comes_from_the_other_end(newest_first: bool) -> None:
     window = filled(1000, newest_first=newest_first)
-    taken = [window.take().mtime_ns for _ in range(400)]  # type: ignore[union-attr]
+    taken = [window.take().sighting.mtime_ns for _ in range(400)]  # type: ignore[union-attr]
     first, other = [taken[place] for place in range(400) if place % 4 != 3], taken[3::4]
     assert first == (list(range(999, 699, -1)) if newest_first else list(range(300)))
     assert other == (list(range(100)) if newest_first else list(range(999, 899, -1)))
@@ -63,7 +63,7 @@ def test_incomplete_ones_are_passed_over() -> None:
     window = Window()
     window.put(candidate(1, complete=False))
     window.put(candidate(2))
-    assert [window.take().mtime_ns] == [2]  # type: ignore[union-attr]
+    assert [window.take().sighting.mtime_ns] == [2]  # type: ignore[union-attr]
     assert window.take() is None
     assert [waiting.sighting.mtime_ns for waiting in window.incomplete()] == [1]
 

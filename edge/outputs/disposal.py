@@ -35,9 +35,10 @@ class _Changed(EdgeError):
 
 def dispose(
     sighting: Sighting, case: FinishedCase, state: StateFolder, *, after: str, root: Path | None = None
-) -> None:
-    """Carry out `after`. A file that changed since it was read is left: it is another radiograph by now.
+) -> bool:
+    """Carry out `after`. True when the input was put into quarantine.
 
+    A file that changed since it was read is left: it is another radiograph by now.
     root: the folder below which it was found; only the one that it lies in by default. A requeued input goes back to
     the archive where inputs are kept: nobody else has it.
     Raises StateError when it cannot be moved or removed; its message names no input.
@@ -45,16 +46,16 @@ def dispose(
     if sighting.path.is_relative_to(state.requeued):
         after, root = "archive" if after == "keep" else after, state.requeued
     if after == "keep":
-        return
+        return False
     with contextlib.ExitStack() as opened:
         try:
             folder = opened.enter_context(held_folder(root or sighting.path.parent, sighting.path.parent))
         except OSError as fault:
             if fault.errno in (errno.ENOENT, *LED_ASTRAY):  # gone, or a link took its place
-                return
+                return False
             raise StateError(f"the folder of an input cannot be opened ({fault.strerror}), and the input stays; check "
                              "the folder's permissions and how many files the box may open") from None  # fmt: skip
-        _dispose_in(folder, replace(sighting, path=folder / sighting.path.name), case, state, after=after)
+        return _dispose_in(folder, replace(sighting, path=folder / sighting.path.name), case, state, after=after)
 
 
 def recover_set_aside(root: Path) -> tuple[int, int]:
@@ -93,15 +94,16 @@ def _named_already(folder: Path, names: Sequence[str]) -> set[str]:
         return {inodes[entry.inode()] for entry in entries if entry.inode() in inodes and not is_temporary(entry.name)}
 
 
-def _dispose_in(folder: Path, sighting: Sighting, case: FinishedCase, state: StateFolder, *, after: str) -> None:
+def _dispose_in(folder: Path, sighting: Sighting, case: FinishedCase, state: StateFolder, *, after: str) -> bool:
     # Nobody can have put anything there: the name is not to be foreseen.
     aside = folder / f"{ASIDE}{case.case_id}-{secrets.token_hex(_RANDOM_BYTES)}"
     if look(sighting.path) != sighting or not _set_aside(sighting, aside):
-        return
+        return False
     try:
-        _put_away(aside, sighting.look, case, state, after=after)
+        return _put_away(aside, sighting.look, case, state, after=after)
     except _Changed:
         _put_back(aside, sighting.path)
+        return False
     except StateError:
         with contextlib.suppress(StateError):  # the first fault is the one that counts: a failed sync ends the process
             _put_back(aside, sighting.path)  # seen by its sender, and tried again at the next start
@@ -141,16 +143,20 @@ def _put_back(aside: Path, path: Path) -> None:
                              "incoming folder") from None  # fmt: skip
 
 
-def _put_away(aside: Path, scored: Look, case: FinishedCase, state: StateFolder, *, after: str) -> None:
+def _put_away(aside: Path, scored: Look, case: FinishedCase, state: StateFolder, *, after: str) -> bool:
     name = f"{case.case_id}.{_SUFFIXES.get(case.format or '', 'bin')}"
-    with contextlib.suppress(FileNotFoundError):  # its sender took it back
-        if case.reason in QUARANTINED:
+    quarantined = case.reason in QUARANTINED
+    try:
+        if quarantined:
             reason = {"case_id": case.case_id, "reason": case.reason, "detail": case.detail}
             write_durably(state.quarantine / f"{case.case_id}.reason.json", (json.dumps(reason) + "\n").encode())
             _copy(aside, scored, case.case_id, state.quarantine / name)
         elif after == "archive":
             _copy(aside, scored, case.case_id, state.archive / name)
         _remove(aside)
+    except FileNotFoundError:  # its sender took it back
+        return False
+    return quarantined
 
 
 def _copy(aside: Path, scored: Look, case_id: str, target: Path) -> None:
