@@ -21,13 +21,17 @@ from edge.similarity import EarlierCase
 from edge.values import Report, Sighting
 
 
+def _console(width: int | None = None) -> Console:
+    """Prints texts as they are: brackets are no markup, and `:bed:` in a note or a path is no picture of a bed."""
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
 class ReportPrinter:
     """Called with every report of a daemon: JSON lines, or a line each and a count at the end."""
 
     def __init__(self, *, as_json: bool, terminal: bool) -> None:
         self._as_json = as_json
-        # No markup: details and warnings hold brackets.
-        self._console = Console(highlight=False, markup=False, width=None if terminal else 160)
+        self._console = _console(width=None if terminal else 160)
         self._scored = self._refused = 0
 
     def __call__(self, sighting: Sighting, report: Report) -> None:
@@ -60,7 +64,7 @@ def print_reports(files: Sequence[Path], reports: Sequence[Report], *, as_json: 
         print(json.dumps([report_json(report) for report in reports], indent=1))
         return
     for path, report in zip(files, reports, strict=True):
-        Console(highlight=False, width=200).print(f"{path}: {_outcome(report)}", soft_wrap=True, markup=False)
+        _console(width=200).print(f"{path}: {_outcome(report)}", soft_wrap=True)
 
 
 def print_lookup(lookup: Lookup, *, as_json: bool) -> None:
@@ -75,8 +79,10 @@ def print_lookup(lookup: Lookup, *, as_json: bool) -> None:
         table.add_row(
             case.case_id, f"{near.distance:.3f}", case.label or "unknown", score, case.view or "", _judged(case)
         )
-    console = Console(highlight=False, markup=False)
+    console = _console()
     console.print(table)
+    if not lookup.found:
+        console.print("no case fits")
     asked, share = lookup.asked, lookup.knn_label_share
     console.print(
         f"network {_score(asked.case.score)}, neighbours' scores {_score(lookup.knn_score)}, "
@@ -110,7 +116,7 @@ def print_demo(outcome: DemoOutcome) -> None:
         nearest = ", ".join(f"{near.label} ({near.distance:.2f})" for near in report.neighbours[:2])
         answer = "positive" if report.positive else "negative"
         table.add_row(row.name, row.truth, f"{report.prediction.score:.3f}", answer, nearest)
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = _console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
     print(f"Results:       {outcome.results}/<case id>.json")
     print(f"Contact sheet: {outcome.contact_sheet}")
@@ -134,7 +140,7 @@ def print_found(reports: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         score = "" if report["score"] is None else f"{report['score']:.3f}"
         status, reason = report["status"], report["reason"] or ""
         table.add_row(report["case_id"], status, score, reason, report["bundle"][:12], report["precision"])
-    Console().print(table)
+    _console().print(table)
 
 
 def audit_line(entry: Entry) -> str:
@@ -154,4 +160,4 @@ def print_config(origins: Origins, *, as_json: bool) -> None:
     table = Table("key", "value", "from")
     for key, value in asdict(origins.config).items():
         table.add_row(key, str(value), origins.origin[key])
-    Console().print(table)
+    _console().print(table)
