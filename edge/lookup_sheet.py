@@ -16,6 +16,7 @@ from edge.snapshot import snapshot
 from edge.values import Warn
 
 _DAY_S = 86_400.0
+_MOST_LABEL = 16  # characters
 
 
 def sheet_drawer(
@@ -49,7 +50,9 @@ def _drawn(lookup: Lookup, pictures: dict[str, CasePicture], labels: tuple[str, 
 
 
 def _card(place: int, near: Found, picture: CasePicture | None, now_s: float) -> Card:
-    title = f"{place}. {near.case.label or 'no label'}, distance {near.distance:.2f}"
+    label = near.case.label or "no label"
+    short = label if len(label) <= _MOST_LABEL else f"{label[:_MOST_LABEL]}…"  # the distance must stay in view
+    title = f"{place}. {short}, distance {near.distance:.2f}"
     return Card(title, _lines(near, now_s), picture, near.note or "")
 
 

@@ -4,6 +4,7 @@ Each case is a column: the radiograph, below it the same with the outline of the
 is known of it. Nothing is stretched. Where the pictures come from is in case_pictures.py.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,8 @@ def write_similar_sheet(path: Path, sheet: Colour) -> None:
 
 
 def _draw_card(sheet: Colour, card: Card, top: int, left: int, *, is_query: bool) -> None:
-    _write(sheet, card.title, (left, top + 26), size=24, weight=600, ink=_FRAME if is_query else _INK)
+    title = _cut(card.title, size=24, weight=600)
+    _write(sheet, title, (left, top + 26), size=24, weight=600, ink=_FRAME if is_query else _INK)
     plain, marked = _tiles(card.picture)
     top += _TITLE
     for tile in (plain, marked):
@@ -89,7 +91,7 @@ def _draw_card(sheet: Colour, card: Card, top: int, left: int, *, is_query: bool
         top += _TILE + _GAP
     for number, line in enumerate([*card.lines, *_broken(card.note)]):
         ink = _INK if number < len(card.lines) else _FRAME
-        _write(sheet, line, (left, top + 18 + number * _LINE), size=20, ink=ink)
+        _write(sheet, _cut(line), (left, top + 18 + number * _LINE), size=20, ink=ink)
 
 
 def _tiles(picture: CasePicture | None) -> tuple[Colour, Colour]:
@@ -148,25 +150,43 @@ def _draw_legend(sheet: Colour, top: int, finding: str) -> None:
 
 
 def _broken(note: str) -> list[str]:
-    """A note in lines that fit a tile; what is too long ends in dots."""
-    lines, rest = [""], note.split(" ") if note else []
-    for word in rest:
+    """A note in lines that fit a tile, a word only where it is wider than that; what is too long ends in dots."""
+    lines = [""]
+    for word in note.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _width(longer) > _TILE:
-            lines.append(word)
-        else:
+        if _width(longer) <= _TILE:
             lines[-1] = longer
+            continue
+        lines.append(word)
+        while (fits := _fitting(lines[-1])) < len(lines[-1]):
+            lines[-1:] = lines[-1][:fits], lines[-1][fits:]
+    lines = [line for line in lines if line]
     if len(lines) > _MOST_NOTE_LINES:
-        lines = [*lines[: _MOST_NOTE_LINES - 1], f"{lines[_MOST_NOTE_LINES - 1]} …"]
-    return [line for line in lines if line]
+        lines = [*lines[: _MOST_NOTE_LINES - 1], _dotted(lines[_MOST_NOTE_LINES - 1])]
+    return lines
+
+
+def _cut(text: str, *, size: int = 20, weight: int = 400) -> str:
+    """No wider than a tile: beside it is another case's."""
+    return text if _width(text, size, weight) <= _TILE else _dotted(text, size, weight)
+
+
+def _dotted(text: str, size: int = 20, weight: int = 400) -> str:
+    return text[: _fitting(text, size, weight, end=" …")].rstrip() + " …"
+
+
+def _fitting(text: str, size: int = 20, weight: int = 400, *, end: str = "") -> int:
+    """How many characters fit a tile, one at least, with `end` behind them."""
+    lengths = range(len(text) + 1)
+    return max(1, bisect_right(lengths, _TILE, key=lambda count: _width(text[:count] + end, size, weight)) - 1)
 
 
 def _font() -> cv2.FontFace:
     return cv2.FontFace("sans")
 
 
-def _width(text: str) -> int:
-    box = cv2.getTextSize((1, 1), text, (0, 0), _font(), 20, 400)
+def _width(text: str, size: int = 20, weight: int = 400) -> int:
+    box = cv2.getTextSize((1, 1), text, (0, 0), _font(), size, weight)
     return int(box[2])
 
 

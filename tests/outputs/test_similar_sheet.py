@@ -76,7 +76,23 @@ def test_a_long_note_of_any_script_is_broken_and_cut() -> None:
     noted = sheet_of(Card("q", ("score 0.9",), None, note="Größe 4711, ПЦР положительный, 阳性 " * 20))
     assert noted.shape[0] == short.shape[0] + 3 * 27
     unbroken = sheet_of(Card("q", ("score 0.9",), None, note="x" * 500))
-    assert unbroken.shape[0] == short.shape[0] + 27
+    assert unbroken.shape[0] == short.shape[0] + 3 * 27
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        Card("q", (), None, note="A" * 120 + " tail " + "W" * 300),
+        Card("q", (), None, note="record 4711, PCR positive on the second swab " * 9),
+        Card("q", ("view AP", "labelled " + "an unusual interstitial pneumonia " * 3), None),
+        Card("1. " + "an unusual interstitial pneumonia " * 3, (), None),
+        Card("q", (), None, note="漢" * 400),
+    ],
+)
+def test_nothing_of_a_case_is_written_over_the_next(card: Card) -> None:
+    beside = sheet_of(card, Card("", (), None))[96:-74, STEP + 8 :]
+    for strip in (beside[: TOP - 96], beside[TOP - 96 + 2 * STEP :]):  # above its tiles, and below
+        assert (strip == strip[0, -1]).all()
 
 
 def test_only_this_user_may_read_it(tmp_path: Path) -> None:
