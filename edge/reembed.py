@@ -5,6 +5,7 @@ the way of `edge-cxr requeue`: its new report stands beside the earlier one, whi
 """
 
 import contextlib
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -26,12 +27,14 @@ def reembed_when_idle(
     over: threading.Event,
     *,
     is_idle: Callable[[], bool],
+    warn: Callable[[str], None] = lambda told: None,
     look_s: float = _LOOK_S,
 ) -> None:
     """Work of a thread, until `over` is set or every archived case has been judged by this bundle.
 
     is_idle: whether nothing is taken and has no result yet. A radiograph that arrives has at most one of these before
-    it. Cut short at any point, the next start goes on: what was asked for is in `requeued`, or asked for again. Raises
+    it. warn: told of a file that is not its case's any more: judged again, it would be a case that nobody sent. Cut
+    short at any point, the next start goes on: what was asked for is in `requeued`, or asked for again. Raises
     StateError when the ledger or the disk fails.
     """
     with Upkeep(state.ledger, site_key=state.site_key) as ledger:
@@ -41,6 +44,10 @@ def reembed_when_idle(
                     break
             if over.is_set():
                 return
+            if not _holds(path, case):
+                warn(f"the archived file of case {case.case_id} is gone or has other bytes than were judged, and the "
+                     "case is not judged again; check the disk, and restore the file")  # fmt: skip
+                continue
             _ask_again(case, path, state, ledger)
 
 
@@ -51,6 +58,14 @@ def _due(state: StateFolder, ledger: Upkeep, bundle_id: str) -> Iterator[tuple[A
         files = dict(radiographs_of(state.archive, {case.case_id for case in page.values()}))
         yield from ((case, files[case.case_id]) for case in page.values() if case.case_id in files)
         below = min(page)
+
+
+def _holds(path: Path, case: AskedCase) -> bool:
+    try:
+        with path.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest() == case.sha256
+    except OSError:
+        return False
 
 
 def _ask_again(case: AskedCase, path: Path, state: StateFolder, ledger: Upkeep) -> None:

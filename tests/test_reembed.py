@@ -1,13 +1,15 @@
 """After a change of bundle archived cases are asked for again, one at a time, and only while the box is idle."""
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kept_cases import finish
-from reports import BUNDLE, gated, refused, scored, sha
+import reports
+from kept_cases import finish as finished
+from reports import BUNDLE
 
 from edge.audit import Event
 from edge.audit_log import AuditLog
@@ -18,6 +20,25 @@ from edge.upkeep import Upkeep
 from edge.values import Report
 
 NEW = "d" * 64
+CONTENTS = {hashlib.sha256(content).hexdigest(): content for content in (b"%d" % number for number in range(20))}
+
+
+def sha(number: int) -> str:
+    return list(CONTENTS)[number]
+
+
+def scored(number: int) -> Report:
+    return of_file(reports.scored(number), number)
+
+
+def of_file(report: Report, number: int) -> Report:
+    """As the report of a file whose bytes have its digest."""
+    source = report.source and replace(report.source, sha256=sha(number))
+    return replace(report, sha256=sha(number), source=source)
+
+
+def finish(report: Report, state: StateFolder, ledger: Ledger, incoming: Path, *, after: str = "archive") -> None:
+    finished(report, state, ledger, incoming, after=after, content=CONTENTS[report.sha256])
 
 
 @pytest.fixture
@@ -87,8 +108,8 @@ def test_each_archived_case_of_an_earlier_bundle_once_the_latest_first(
     monkeypatch.setattr("edge.reembed._PAGE", page)
     incoming = state.root.parent / "incoming"
     finish(scored(1), state, daemon, incoming)
-    finish(refused(2), state, daemon, incoming)
-    finish(gated(8), state, daemon, incoming)  # in the archive, and it has no embedding
+    finish(of_file(reports.refused(2), 2), state, daemon, incoming)
+    finish(of_file(reports.gated(8), 8), state, daemon, incoming)  # in the archive, and it has no embedding
     finish(by_new(scored(7)), state, daemon, incoming)
     finish(scored(7), state, daemon, incoming)  # after a step back to the earlier bundle
     finish(scored(3), state, daemon, incoming, after="delete")  # and this one no file
@@ -147,3 +168,30 @@ def test_cut_short_between_mark_and_move_the_next_start_goes_on(state: StateFold
     with Upkeep(state.ledger, site_key=state.site_key) as upkeep:
         upkeep.ask_again([sha(1)], by="daemon")
     assert Box(state, daemon).run() == ids(1)
+
+
+@pytest.mark.parametrize("content", [b"as another wrote it", b"", None])
+def test_a_file_that_is_no_longer_its_cases_is_told_and_left(
+    state: StateFolder, daemon: Ledger, content: bytes | None
+) -> None:
+    """Judged again, its bytes would be a case that nobody sent, and its own would wait for ever."""
+    incoming = state.root.parent / "incoming"
+    for number in (1, 4, 5):
+        finish(scored(number), state, daemon, incoming)
+    box, told = Box(state, daemon), []
+    path = state.archive / f"{sha(4)[:16]}.dcm"
+
+    def spoils() -> bool:
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+        return box.is_idle()
+
+    reembed_when_idle(state, NEW, box.over, is_idle=spoils, warn=told.append, look_s=0)
+    for _ in range(3):
+        box.is_idle()
+    assert box.asked == ids(5, 1)
+    (warning,) = told
+    assert f"case {sha(4)[:16]} is gone or has other bytes" in warning
+    assert daemon.finished(sha(4)) is not None  # not asked for
+    assert path.is_file() == (content is not None)
