@@ -225,7 +225,10 @@ class Score:
 
 
 class Write:
-    """Taken with a report -> a visible result: file, then ledger, and only then the input is touched."""
+    """Taken with a report -> a visible result: file, then ledger, and only then the input is touched.
+
+    is_faulty: nothing more is written, though it was scored before, and its input stays.
+    """
 
     def __init__(
         self,
@@ -238,7 +241,9 @@ class Write:
         on_report: Callable[[Sighting, Report], None],
         *,
         in_flight: InFlight,
+        is_faulty: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_faulty = is_faulty
         self._pipeline, self._ledger, self._state, self._metrics = pipeline, ledger, state, metrics
         self._put_away, self._logger, self._on_report = put_away, logger, on_report
         self._in_flight = in_flight
@@ -247,6 +252,8 @@ class Write:
         assert taken.report is not None
         # An operator's command meets a case with its row and all its files, or with none of them.
         with files_held(self._state):
+            if self._is_faulty():  # since it began to wait for a command
+                return
             report = self._as_of_now(taken.report)
             started = time.monotonic()
             document = encode(report)

@@ -42,6 +42,7 @@ def writing(
     in_flight: InFlight | None = None,
     metrics: Metrics | None = None,
     logger: logging.Logger | None = None,
+    is_faulty: Callable[[], bool] = lambda: False,
 ) -> Write:
     return Write(
         pipeline,
@@ -52,6 +53,7 @@ def writing(
         logger or logging.Logger("quiet"),
         lambda sighting, report: finished(report),
         in_flight=InFlight() if in_flight is None else in_flight,
+        is_faulty=is_faulty,
     )
 
 

@@ -128,6 +128,21 @@ def test_a_result_its_row_and_its_file_come_in_one_step_for_the_commands(
     assert len(ledger.reports(sha(1)[:16])) == len(tree(state.results(BUNDLE))) - 1 == 1
 
 
+def test_what_waited_for_a_command_is_not_written_after_a_wrong_known_answer(
+    pipeline: Pipeline, ledger: Ledger, state: StateFolder, tmp_path: Path
+) -> None:
+    faults: list[str] = []
+    put_away: list[FinishedCase] = []
+    finished: list[Report] = []
+    write = writing(
+        pipeline, ledger, state, put_away=put_away.append, finished=finished.append, is_faulty=lambda: bool(faults)
+    )
+    with kept_waiting(state, lambda: write(Taken(seen(tmp_path, "1.dcm"), 0.0, report=scored(1)))):
+        faults.append("a known answer was wrong")
+    assert tree(state.root / "results") == {}
+    assert ledger.reports(sha(1)[:16]) == put_away == finished == []
+
+
 def _is_free(state: StateFolder) -> bool:
     descriptor = os.open(state.root, os.O_RDONLY)
     try:
