@@ -5,8 +5,8 @@ and ranked exactly. What is drawn of them is in outputs/similar_sheet.py.
 """
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,23 @@ from edge.reading_room import existing, open_pipeline, site_key
 from edge.shelf import open_configured
 from edge.similarity import ANY, EarlierCase, ScannedCases, SimilarCases, Wanted
 from edge.state import LEDGER, existing_state
+from edge.temperature import rescaled
 from edge.upkeep import Upkeep
-from edge.values import CASE_ID_DIGITS, Report, Warn
+from edge.values import CASE_ID_DIGITS, Neighbour, Report, Warn
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What others are compared with. operating_point, positive: as it was scored. note: where one was made."""
+    """What others are compared with. operating_point, positive: as it was scored. note: where one was made.
+
+    temperature: that scaled score and operating point; the bundle's for this precision, or what a site has set.
+    """
 
     case: EarlierCase
     operating_point: float | None
     positive: bool | None
+    precision: str = field(kw_only=True)
+    temperature: float | None = field(default=None, kw_only=True)
     note: str | None = None
 
 
@@ -178,7 +184,13 @@ def _asked_file(report: Report, query: str) -> Asked:
         patient_key=source.patient_key,
         view=source.view_position,
     )
-    return Asked(case, report.operating_point, report.positive)
+    return Asked(
+        case,
+        report.operating_point,
+        report.positive,
+        precision=report.engine.precision,
+        temperature=report.decision.temperature,
+    )
 
 
 def _asked_case(case_id: str, bundle: Bundle, ledger: LedgerReader) -> Asked:
@@ -186,7 +198,15 @@ def _asked_case(case_id: str, bundle: Bundle, ledger: LedgerReader) -> Asked:
     if not cases:
         raise UsageError(f"case {case_id} has no score from bundle {bundle.manifest.name}; check --bundle and --state")
     report = next(told for told in ledger.reports(case_id) if told["bundle"] == bundle.id)
-    return Asked(cases[0], report["operating_point"], report["positive"])
+    precision = report["precision"]
+    by_bundle = {"temperature": bundle.manifest.temperatures.get(precision)}  # older reports tell of no other
+    return Asked(
+        cases[0],
+        report["operating_point"],
+        report["positive"],
+        precision=precision,
+        temperature=report.get("decision", by_bundle)["temperature"],
+    )
 
 
 def _found(asked: Asked, config: Config, wanted: Wanted, bundle: Bundle, ledger: LedgerReader | None) -> Lookup:
@@ -197,11 +217,18 @@ def _found(asked: Asked, config: Config, wanted: Wanted, bundle: Bundle, ledger:
     neighbours = [similarity.neighbour(one) for one in near]
     score = similarity.knn_score(neighbours)
     share = similarity.knn_label_share(neighbours, bundle.manifest.labels)
-    disagree = case.score is not None and similarity.disagree(
-        case.score, neighbours, bundle.manifest.labels, asked.operating_point
-    )
-    warnings = (Warn.NEIGHBOURS_DISAGREE,) if disagree else ()
+    warnings = (Warn.NEIGHBOURS_DISAGREE,) if _disagree(asked, neighbours, bundle) else ()
     return Lookup(asked, tuple(Found(*one) for one in near), score, share, warnings)
+
+
+def _disagree(asked: Asked, neighbours: Sequence[Neighbour], bundle: Bundle) -> bool:
+    """As in a report: all on the bundle's own scale, as the reference cases' scores are."""
+    temperatures = {"of": asked.temperature, "to": bundle.manifest.temperatures.get(asked.precision)}
+    score, point = asked.case.score, asked.operating_point
+    if score is None:
+        return False
+    point = None if point is None else rescaled(point, **temperatures)
+    return similarity.disagree(rescaled(score, **temperatures), neighbours, bundle.manifest.labels, point)
 
 
 def _with_notes(lookup: Lookup, ledger: LedgerReader) -> Lookup:

@@ -17,6 +17,7 @@ from edge.imaging.decode_pool import Decodes
 from edge.similarity import SimilarCases, disagree, knn_label_share, knn_score
 from edge.site_calibration import SiteCalibration, decide
 from edge.snapshot import MAX_FILE_BYTES, Snapshot, snapshot
+from edge.temperature import rescaled
 from edge.values import Decoded, Prediction, Reason, Report, Source, Warn
 
 
@@ -82,8 +83,11 @@ class Pipeline:
         not_of = None if self.same_patient else patient_key
         neighbours = self.similar.nearest(prediction.embedding, self.k, without=report.case_id, not_of=not_of)
         labels = self.bundle.manifest.labels
-        # On the bundle's own scale, as the neighbours' scores are, whatever a site has made of it.
-        point = self.bundle.manifest.operating_points.get(prediction.engine.precision)
+        # The point that judged it, on the bundle's own scale, as are the neighbours' scores and this prediction's.
+        point = report.operating_point
+        if point is not None:
+            temperature = self.bundle.manifest.temperatures.get(prediction.engine.precision)
+            point = rescaled(point, of=report.decision.temperature, to=temperature)
         if disagree(prediction.score, neighbours, labels, point):
             warnings = (*warnings, Warn.NEIGHBOURS_DISAGREE)
         share = knn_label_share(neighbours, labels)

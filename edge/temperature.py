@@ -11,6 +11,12 @@ def apply_temperature(scores: ArrayLike, temperature: float) -> NDArray[np.float
     return sigmoid(logit(np.asarray(scores, np.float64)) / require_temperature(temperature))
 
 
+def rescaled(score: float, *, of: float | None, to: float | None) -> float:
+    """A score that was scaled by the temperature `of` as `to` scales it; None: by none."""
+    ratio = require_temperature(of or 1.0) / require_temperature(to or 1.0)
+    return score if ratio == 1 else float(sigmoid(logit(np.array(score)) * ratio))
+
+
 def require_temperature(temperature: float) -> float:
     """Raises ValueError outside TEMPERATURES."""
     low, high = TEMPERATURES

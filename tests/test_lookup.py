@@ -17,6 +17,7 @@ from edge.audit import Event, operator
 from edge.audit_log import AuditLog
 from edge.bundle import read_bundle
 from edge.config import Config
+from edge.decision import Decision
 from edge.errors import EdgeError, StateError, UsageError
 from edge.lookup import look_up, lookup_json
 from edge.lookup_sheet import sheet_drawer
@@ -26,6 +27,7 @@ from edge.phantom_dicom import write_dicom, write_png
 from edge.similarity import Wanted
 from edge.state import StateFolder, open_state
 from edge.store import Ledger
+from edge.temperature import apply_temperature
 from edge.upkeep import Upkeep
 from edge.values import Report, Warn
 
@@ -212,6 +214,22 @@ def test_scores_and_labels_of_the_neighbours_stand_beside_the_networks(box: tupl
     assert noted == {sha(103)[:16]: "record 4711"}
     assert not any(near["reference"] for near in told["neighbours"])
     assert look_up(sha(102)[:16], config, only).warnings == ()
+
+
+@pytest.mark.parametrize("temperature", [None, 4.0])
+@pytest.mark.parametrize(("point", "answers"), [(0.5, ()), (0.7, (Warn.NEIGHBOURS_DISAGREE,))])
+def test_neighbours_disagree_with_the_answer_that_was_given_on_the_bundles_scale(
+    tmp_path: Path, tiny: Path, point: float, answers: tuple[Warn, ...], temperature: float | None
+) -> None:
+    """A site has set the point, and a temperature or none; the network said 0.95, and 0.6 of the neighbours."""
+    state = open_state(tmp_path / "state")
+    shown, decided = (float(apply_temperature(score, temperature or 1.0)) for score in (0.95, point))
+    asked = replace(scored(1, score=shown), operating_point=decided, decision=Decision("site", decided, temperature))
+    with Ledger(state.ledger, site_key=state.site_key) as ledger:
+        for report in (asked, *(scored(number, score=0.6) for number in range(2, 6))):
+            ledger.record(of_bundle(report, tiny), encode(of_bundle(report, tiny)), None)
+    config = Config(bundle=str(tiny), state=str(state.root), include_earlier_cases=True)
+    assert look_up(sha(1)[:16], config, Wanted(since_s=0.0)).warnings == answers
 
 
 def test_a_sheet_shows_the_pictures_that_are_at_hand_and_is_private(box: tuple[StateFolder, Config]) -> None:

@@ -5,10 +5,11 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from site_calibrations import FOUND
-from tiny_bundle import write_tiny_bundle
+from tiny_bundle import write_manifest, write_tiny_bundle
 
 from edge.backup import backup, restore
 from edge.bundle import read_bundle
@@ -68,6 +69,21 @@ def test_results_name_what_judged_them(tmp_path: Path) -> None:
             "operating_point": 0.6,
             "decision": decision,
         }
+
+
+@pytest.mark.parametrize(("label", "told"), [("covid", True), ("other", False)])
+def test_neighbours_disagree_with_the_sites_verdict(tmp_path: Path, label: str, told: bool) -> None:
+    """The radiograph is positive by the bundle's point, and by the site's on another scale. People read the site's."""
+    config = box(tmp_path)
+    folder = Path(config.bundle)
+    arrays = dict(np.load(folder / "reference.npz"))
+    np.savez(folder / "reference.npz", **arrays | {"labels": np.array([label] * len(arrays["labels"]))})
+    write_manifest(folder)
+    calibrate(config, replace(SCALED, operating_point=Interval(0.514, 0.5, 0.6)))
+    result = watched(config)
+    score = float(apply_temperature(result["score"], 1 / FOUND.temperature))  # type: ignore[arg-type,operator]
+    assert (result["positive"], score > 0.514) == (False, True)
+    assert ("neighbours_disagree" in result["warnings"]) == told  # type: ignore[operator]
 
 
 def test_infer_decides_as_the_daemon_does(tmp_path: Path) -> None:

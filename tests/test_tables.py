@@ -14,7 +14,9 @@ from edge.tables import print_config, print_found, print_lookup, print_reports
 
 NOTE = "ward:bed:12 [b]4711[/b] :x:"
 CASE = EarlierCase("0" * 16, np.zeros(128, np.float32), ":o: [i]", 0.5)
-LOOKUP = Lookup(Asked(CASE, 0.5, True, NOTE), (Found(0.1, replace(CASE, case_id="1" * 16)),), 0.5, None, ())
+LOOKUP = Lookup(
+    Asked(CASE, 0.5, True, NOTE, precision="int8"), (Found(0.1, replace(CASE, case_id="1" * 16)),), 0.5, None, ()
+)
 
 
 def test_notes_and_labels_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
