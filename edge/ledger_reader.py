@@ -16,7 +16,12 @@ from edge.schema import check_version
 from edge.similarity import Extent, NumberedCase
 from edge.values import FinishedCase
 
-_NUMBERED = "number, case_id, embedding, label, score, patient_key, report ->> '$.source.view', finished_s"
+# A case that is judged again, by another bundle or on request, is no younger for it.
+_FIRST_S = (
+    "min(finished_s, (SELECT min(finished_s) FROM cases AS same WHERE same.sha256 = cases.sha256), "
+    "coalesce((SELECT min(finished_s) FROM superseded WHERE superseded.sha256 = cases.sha256), finished_s))"
+)
+_NUMBERED = f"number, case_id, embedding, label, score, patient_key, report ->> '$.source.view', {_FIRST_S}"
 BUSY_MS = 10_000  # another connection may hold the database for a moment, at a checkpoint or a start
 
 

@@ -24,7 +24,7 @@ class EarlierCase:
     """A case that may be found: its label and score if known.
 
     patient_key: as in Source, None where unknown. It tells whose case it is and is never shown. view: AP, PA or None.
-    judged_s: when the box judged it, in seconds of the epoch; None of a reference case.
+    judged_s: when the box first judged it, in seconds of the epoch; None of a reference case.
     """
 
     case_id: str
@@ -48,8 +48,8 @@ class Wanted:
     """Which cases may be found; None: any.
 
     A case of which a label, view or time is not known does not fit where one is asked for. since_s, until_s: when the
-    box judged it, from the one on and before the other. not_of: a patient's key none of whose cases is wanted; those
-    without a key may be anybody's, and are found.
+    box first judged it, from the one on and before the other. not_of: a patient's key none of whose cases is wanted;
+    those without a key may be anybody's, and are found.
     """
 
     label: str | None = None

@@ -190,6 +190,26 @@ def test_only_what_is_wanted_is_found(box: tuple[StateFolder, Config]) -> None:
         found(label="flu")
 
 
+def test_a_case_that_is_judged_again_keeps_its_age(tmp_path: Path, tiny: Path) -> None:
+    """On request, or because another bundle serves since."""
+    state, day_s = open_state(tmp_path / "state"), 86400.0
+    again, anew, asked = (scored(number) for number in (101, 102, 103))
+    with Upkeep(Ledger(state.ledger, site_key=state.site_key)._path, site_key=state.site_key) as ledger:
+        for report in (again, anew, of_bundle(again, tiny)):
+            ledger.record(report, encode(report), None)
+        with ledger._transaction() as connection:
+            connection.execute("UPDATE cases SET finished_s = number * 86400.0")
+        ledger.ask_again([anew.sha256, again.sha256])
+        for report in (again, anew, asked):
+            ledger.record(of_bundle(report, tiny), encode(of_bundle(report, tiny)), None)
+    config = Config(bundle=str(tiny), state=str(state.root), include_earlier_cases=True)
+    found = look_up(sha(103)[:16], config, Wanted(since_s=0.0, until_s=3 * day_s)).found
+    assert {near.case.case_id: near.case.judged_s for near in found} == {
+        sha(101)[:16]: day_s,
+        sha(102)[:16]: 2 * day_s,
+    }
+
+
 def test_what_no_reference_case_has_is_not_asked_of_them_alone(box: tuple[StateFolder, Config]) -> None:
     _, config = box
     for wanted in (Wanted(view="AP"), Wanted(since_s=1.0), Wanted(until_s=1.0)):
