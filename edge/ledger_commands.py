@@ -26,6 +26,7 @@ from edge.upkeep import Upkeep, checked_case_id
 
 NO_LABEL = "unknown"
 _MOST_NOTE, _MOST_WHO = 500, 64  # characters
+_MOST_STDIN_BYTES = 4096
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,8 +118,7 @@ def link(case_id: str, text: str, as_json: bool, config: Path | None, state: str
     It stays in the ledger, is shown by similar, and goes when the case is forgotten. The audit log has that it was
     set, never what.
     """
-    given = sys.stdin.read() if text == "-" else text
-    note = _one_line(given, "the note", _MOST_NOTE)
+    note = _one_line(_from_stdin() if text == "-" else text, "the note", _MOST_NOTE)
     with _opened(_settings(config, state)) as (_, ledger):
         _require(ledger.link(checked_case_id(case_id), note), case_id)
     told = "noted" if note else "removed"
@@ -171,6 +171,15 @@ def restore(folder: Path, as_json: bool, config: Path | None, state: str | None)
     """Make a new state folder of the backup in FOLDER: key, ledger, and every result file."""
     made = backups.restore(folder, Path(_settings(config, state).state))
     click.echo(json.dumps(asdict(made)) if as_json else f"{made.state}: {made.results} result(s) restored")
+
+
+def _from_stdin() -> str:
+    """What is no UTF-8 stands for itself, and is refused as a control character is."""
+    content = sys.stdin.buffer.read(_MOST_STDIN_BYTES + 1)
+    if len(content) > _MOST_STDIN_BYTES:
+        raise UsageError(f"more than {_MOST_STDIN_BYTES} bytes are on stdin; "
+                         f"a note is one line of at most {_MOST_NOTE} characters")  # fmt: skip
+    return str(content, "utf-8", "surrogateescape")
 
 
 def _one_line(text: str, what: str, most: int) -> str:

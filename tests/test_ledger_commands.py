@@ -183,6 +183,23 @@ def test_what_cannot_be_noted_or_said_is_refused_and_not_repeated(
     assert entries(box, "linked") + entries(box, "labelled") == []
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (b"two\nlines", "one line of at most 500"),
+        (b"\xff\xfe", "without control characters"),  # no UTF-8
+        (b"\x1b[31mred", "without control characters"),
+        ("record \u202e1174".encode(), "without control characters"),  # shown from right to left
+        (b" " * 4000 + b"x" * 100, "more than 4096 bytes are on stdin"),  # and not cut off
+    ],
+)
+def test_what_no_note_can_be_is_refused_from_stdin_too(box: Path, given: bytes, words: str) -> None:
+    first, *_ = case_ids(box)
+    result = CliRunner().invoke(main, ["link", first, "-", "--state", str(box / "state")], input=given)
+    assert_one_line(result, 2, words)
+    assert entries(box, "linked") == []
+
+
 def test_a_restored_box_has_the_same_results_and_judges_nothing_again(box: Path, bundle: Path) -> None:
     made = told("backup", box / "backup", "--state", box / "state")
     assert made["reports"] == 3
