@@ -175,6 +175,8 @@ def similar(
     if reference_images is not None and sheet is None:
         raise UsageError("--reference-images are for a contact sheet; add --sheet FILE.png")
     wanted = Wanted(label, view, _since_s(since, max_age_days), None if until is None else _utc_s(until))
+    if wanted.since_s is not None and wanted.until_s is not None and wanted.since_s >= wanted.until_s:
+        raise UsageError("--until is not after --since or --max-age-days, so that no case fits; give a later one")
     tables.print_lookup(look_up(query, settings, wanted, draw=draw), as_json=as_json)
 
 

@@ -17,6 +17,7 @@ from edge.values import Warn
 
 _DAY_S = 86_400.0
 _MOST_LABEL = 16  # characters
+_MOST_CASES = 99  # 20 rows, 180 MB while they are drawn
 
 
 def sheet_drawer(
@@ -27,6 +28,10 @@ def sheet_drawer(
     """
     if sheet.suffix.lower() != ".png" or not sheet.parent.is_dir() or sheet.is_dir():
         raise UsageError(f"{sheet} is no place for a contact sheet; name a .png file in a folder that is there")
+    if config.neighbours > _MOST_CASES:
+        raise UsageError(
+            f"a contact sheet of {config.neighbours} cases is too large; draw at most {_MOST_CASES} with -k"
+        )
     if reference_images is not None and not reference_images.is_dir():
         raise UsageError(f"{reference_images} is no folder; name the one with the reference images")
 

@@ -283,5 +283,6 @@ def test_similar_draws_a_sheet_and_shows_only_what_is_wanted(bundle: Path, chest
     assert_one_line(call(*asked, "--view", "AP"), 2, "neither view nor time", "include_earlier_cases")
     assert_one_line(call(*asked, "--max-age-days", "3"), 2, "neither view nor time")
     assert_one_line(call(*asked, "--since", "2026-01-31", "--max-age-days", "3"), 2, "the same thing twice")
+    assert_one_line(call(*asked, "--since", "2026-01-31", "--until", "2026-01-31"), 2, "--until is not after --since")
     assert_one_line(call(*asked, "--reference-images", tmp_path), 2, "add --sheet")
     assert call(*asked, "--view", "LATERAL").exit_code == 2

@@ -332,6 +332,8 @@ def test_a_sheet_that_cannot_be_written_is_refused_before_anything_is_looked_up(
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(UsageError, match=r"is no place for a contact sheet; name a \.png file"):
         sheet_drawer(tmp_path / name, Config())
+    with pytest.raises(UsageError, match="a contact sheet of 100 cases is too large"):
+        sheet_drawer(tmp_path / "sheet.png", Config(neighbours=100))
     with pytest.raises(UsageError, match="is no folder; name the one with the reference images"):
         sheet_drawer(tmp_path / "sheet.png", Config(), reference_images=tmp_path / "none")
 
