@@ -73,10 +73,10 @@ def sources_of(
     sources: dict[str, list[Source]] = {case_id: [] for case_id in case_ids}
     for folder in [] if state is None else [state / name for name in _STATE]:
         for case_id, path in radiographs_of(folder, case_ids):
-            sources[case_id].append(partial(_of_case, case_id, path))
+            sources[case_id].append(partial(of_case, case_id, path))
     if reference_images is not None:
         for case_id, path in _by_digest(reference_images, case_ids):
-            sources[case_id].append(partial(_of_case, case_id, path))
+            sources[case_id].append(partial(of_case, case_id, path))
     for case_id in case_ids:
         thumbnail = bundle.files.get(f"{THUMBNAILS}/{case_id}.png")
         if thumbnail is not None:
@@ -85,7 +85,7 @@ def sources_of(
 
 
 @contextlib.contextmanager
-def _of_case(case_id: str, path: Path) -> Iterator[Snapshot]:
+def of_case(case_id: str, path: Path) -> Iterator[Snapshot]:
     """Raises Unopenable when these are other bytes than the case's."""
     with snapshot(path) as frozen:
         if case_id_of(frozen.sha256) != case_id:

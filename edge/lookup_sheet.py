@@ -3,16 +3,16 @@
 import datetime
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from edge.case_pictures import CasePictures, sources_of
+from edge.case_pictures import CasePictures, of_case, sources_of
 from edge.config import Config
 from edge.errors import UsageError
 from edge.lookup import Asked, Draws, Found, Lookup
 from edge.outputs.similar_sheet import Card, CasePicture, Colour, draw_similar_sheet, write_similar_sheet
 from edge.pipeline import Pipeline
 from edge.similarity import EarlierCase
-from edge.snapshot import snapshot
 from edge.values import Warn
 
 _DAY_S = 86_400.0
@@ -39,7 +39,8 @@ def sheet_drawer(
         state = Path(config.state) if lookup.noted else None  # what is not noted shows nothing of the box's
         sources = sources_of(lookup.case_ids, pipeline.bundle, state, reference_images)
         if file is not None:
-            sources[lookup.asked.case.case_id].insert(0, lambda: snapshot(file))
+            asked = lookup.asked.case.case_id
+            sources[asked].insert(0, partial(of_case, asked, file))  # it may be another since it was scored
         pictures = CasePictures(pipeline.bundle, pipeline.engine, pipeline.decoder, config).of(sources)
         write_similar_sheet(sheet, _drawn(lookup, pictures, pipeline.bundle.manifest.labels, now()))
 

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -296,10 +297,14 @@ def test_a_case_of_the_ledger_is_drawn_from_its_reference_image(box: tuple[State
     report = replace(report, sha256=digest, source=replace(report.source, sha256=digest))  # type: ignore[type-var]
     with Ledger(state.ledger, site_key=state.site_key) as ledger:
         ledger.record(report, encode(report), None)
+    write_png(render(3, "covid", longest_side=256), state.root.parent / "another.png")
     shown = []
     for images in (None, folder.parent):
         sheet = state.root.parent / "sheet.png"
-        look_up(digest[:16], replace(config, neighbours=1), draw=sheet_drawer(sheet, config, reference_images=images))
+        drawer = sheet_drawer(sheet, config, reference_images=images)
+        # As if the file had been replaced after it was scored.
+        another = partial(drawer, file=state.root.parent / "another.png")
+        look_up(digest[:16], replace(config, neighbours=1), draw=lambda *found, another=another: another(*found[:2]))
         drawn = cv2.imread(str(sheet))
         assert drawn is not None
         shown.append(bool(drawn[96 + 38 :, 16:][:480, :480].std() > 20))
