@@ -27,7 +27,7 @@ def reembed_when_idle(
     over: threading.Event,
     *,
     is_idle: Callable[[], bool],
-    warn: Callable[[str], None] = lambda told: None,
+    warn: Callable[[str], None],
     look_s: float = _LOOK_S,
 ) -> None:
     """Work of a thread, until `over` is set or every archived case has been judged by this bundle.

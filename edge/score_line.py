@@ -66,6 +66,7 @@ class ScoreLine:
             box.logger,
             box.on_report,
             in_flight=in_flight,
+            is_faulty=is_faulty,
         )
         line = Line(
             [

@@ -141,7 +141,7 @@ class Scoring:
     def _reembedding(self, is_idle: Callable[[], bool]) -> _Meanwhile:
         if self._box.once or not self._config.reembed:
             return contextlib.nullcontext()
-        again = partial(reembed_when_idle, self._box.state, self._bundle.id, is_idle=is_idle)
+        again = partial(reembed_when_idle, self._box.state, self._bundle.id, is_idle=is_idle, warn=self._logger.warning)
         return self._meanwhile("reembed", again)
 
     @contextlib.contextmanager

@@ -241,7 +241,7 @@ class Write:
         on_report: Callable[[Sighting, Report], None],
         *,
         in_flight: InFlight,
-        is_faulty: Callable[[], bool] = lambda: False,
+        is_faulty: Callable[[], bool],
     ) -> None:
         self._is_faulty = is_faulty
         self._pipeline, self._ledger, self._state, self._metrics = pipeline, ledger, state, metrics

@@ -37,7 +37,7 @@ def begun_and_waits(work: Callable[[], object]) -> Callable[[], None]:
 
     thread = threading.Thread(target=guarded)
     thread.start()
-    while not _waits():
+    while not is_awaited():
         if not thread.is_alive():
             finish()
             raise AssertionError("it did all its work without waiting for the files")
@@ -45,7 +45,7 @@ def begun_and_waits(work: Callable[[], object]) -> Callable[[], None]:
     return finish
 
 
-def _waits() -> bool:
+def is_awaited() -> bool:
     """As the kernel tells: a blocked lock of this process."""
     lines = Path("/proc/locks").read_text().splitlines()
     return any("-> FLOCK" in line and f" {os.getpid()} " in line for line in lines)

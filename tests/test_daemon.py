@@ -19,6 +19,7 @@ import apsw
 import pytest
 from fake_engine import FakeEngine
 from faulty import FaultyEngine, swapped
+from file_locks import is_awaited
 from tiny_bundle import write_manifest, write_tiny_bundle
 
 from edge.audit import Event
@@ -47,7 +48,7 @@ from edge.reading_room import open_pipeline
 from edge.scoring import Scoring
 from edge.stages import Take, Taken
 from edge.standing import Standing
-from edge.state import open_state
+from edge.state import files_held, open_state
 from edge.upkeep import Upkeep
 from edge.values import Report, Sighting, Warn
 
@@ -320,8 +321,11 @@ def test_wrong_answers_while_running_end_the_scoring_for_good(config: Config, in
         wait_until(lambda: len(seen) == 1)
         wait_until(lambda: metric('known_answer_tests_total{outcome="passed"}') >= 2)
         assert (metric("ready"), ready_line(address)) == (1, "ready\n")
-        TurningRoom.engine.is_wrong = True
-        wait_until(lambda: ready_line(address).startswith("out of service: known-answer test failed"))
+        with files_held(open_state(Path(config.state))):
+            phantom(incoming / "c.dcm", seed=3)
+            wait_until(is_awaited)  # it is scored, and cannot be written
+            TurningRoom.engine.is_wrong = True
+            wait_until(lambda: ready_line(address).startswith("out of service: known-answer test failed"))
         last_pass_s = metric("known_answer_last_pass_timestamp_seconds")
         assert 0 <= time.time() - last_pass_s < PATIENCE_S
         assert (metric("ready"), metric('known_answer_tests_total{outcome="failed"}')) == (0, 1)
@@ -333,7 +337,7 @@ def test_wrong_answers_while_running_end_the_scoring_for_good(config: Config, in
         (told,) = [(text, fields) for text, fields in lines if text.startswith("out of service")]
         assert "judge it again" in told[0]
         assert told[1] == {"last_pass": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(last_pass_s))}
-    assert [path.name for path in incoming.iterdir()] == ["b.dcm"]
+    assert sorted(path.name for path in incoming.iterdir()) == ["b.dcm", "c.dcm"]
     assert len(seen) == len(results(config)) == 1
     with AuditLog(Path(config.state, "ledger.sqlite"), site_key=open_state(Path(config.state)).site_key) as log:
         stopped = list(log.entries(event=Event.STOPPED))

@@ -76,6 +76,7 @@ class Box:
         self.state, self.ledger = state, ledger
         self.over = Patience()
         self.asked: list[str] = []
+        self.told: list[str] = []
         self.busy, self.looks = 0, 0
 
     def is_idle(self) -> bool:
@@ -91,7 +92,7 @@ class Box:
         return self.busy < 0
 
     def run(self, *, bundle_id: str = NEW) -> list[str]:
-        reembed_when_idle(self.state, bundle_id, self.over, is_idle=self.is_idle, look_s=0)
+        reembed_when_idle(self.state, bundle_id, self.over, is_idle=self.is_idle, warn=self.told.append, look_s=0)
         for _ in range(3):
             self.is_idle()
         return self.asked
@@ -158,7 +159,7 @@ def test_what_was_forgotten_meanwhile_does_not_come_back(state: StateFolder, dae
                     upkeep.forget(upkeep.mentions(ids(1)[0]), lambda text: text, lambda document: None)
         return idle
 
-    reembed_when_idle(state, NEW, box.over, is_idle=forgets, look_s=0)
+    reembed_when_idle(state, NEW, box.over, is_idle=forgets, warn=box.told.append, look_s=0)
     assert box.asked == ids(4)
     assert daemon._one("SELECT count(*) FROM requeued") == (0,)
 
@@ -178,7 +179,7 @@ def test_a_file_that_is_no_longer_its_cases_is_told_and_left(
     incoming = state.root.parent / "incoming"
     for number in (1, 4, 5):
         finish(scored(number), state, daemon, incoming)
-    box, told = Box(state, daemon), []
+    box = Box(state, daemon)
     path = state.archive / f"{sha(4)[:16]}.dcm"
 
     def spoils() -> bool:
@@ -187,11 +188,11 @@ def test_a_file_that_is_no_longer_its_cases_is_told_and_left(
             path.write_bytes(content)
         return box.is_idle()
 
-    reembed_when_idle(state, NEW, box.over, is_idle=spoils, warn=told.append, look_s=0)
+    reembed_when_idle(state, NEW, box.over, is_idle=spoils, warn=box.told.append, look_s=0)
     for _ in range(3):
         box.is_idle()
     assert box.asked == ids(5, 1)
-    (warning,) = told
+    (warning,) = box.told
     assert f"case {sha(4)[:16]} is gone or has other bytes" in warning
     assert daemon.finished(sha(4)) is not None  # not asked for
     assert path.is_file() == (content is not None)
