@@ -107,7 +107,7 @@ def look_up(query: str, config: Config, wanted: Wanted = ANY, *, draw: Draws | N
             told = {"by": operator(), "asked": "file" if is_file else "case", "k": config.neighbours,
                     "found": len(found.found), "sheet": draw is not None}  # fmt: skip
             ledger.note(Event.LOOKED_UP, told, case_id=asked.case.case_id)
-            found = _with_notes(found, ledger)
+            found = _with_what_was_said(found, bundle.id, ledger)
         if draw is not None:
             assert pipeline is not None
             draw(found, pipeline, file)
@@ -231,8 +231,11 @@ def _disagree(asked: Asked, neighbours: Sequence[Neighbour], bundle: Bundle) -> 
     return similarity.disagree(rescaled(score, **temperatures), neighbours, bundle.manifest.labels, point)
 
 
-def _with_notes(lookup: Lookup, ledger: LedgerReader) -> Lookup:
-    notes = ledger.notes(lookup.case_ids)
+def _with_what_was_said(lookup: Lookup, bundle_id: str, ledger: LedgerReader) -> Lookup:
+    """With the notes, and with the label of a file that the box has scored."""
+    notes, case = ledger.notes(lookup.case_ids), lookup.asked.case
     found = tuple(replace(near, note=notes.get(near.case.case_id)) for near in lookup.found)
-    asked = replace(lookup.asked, note=notes.get(lookup.asked.case.case_id))
+    for known in ledger.earlier_cases(bundle_id, case_id=case.case_id):
+        case = replace(case, label=known.label, judged_s=known.judged_s)
+    asked = replace(lookup.asked, case=case, note=notes.get(case.case_id))
     return replace(lookup, asked=asked, found=found, noted=True)

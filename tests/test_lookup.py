@@ -258,18 +258,22 @@ def test_a_sheet_shows_the_pictures_that_are_at_hand_and_is_private(box: tuple[S
     incoming = state.root.parent
     write_dicom(render(1, "covid", longest_side=256), incoming / "query.dcm")
     write_png(render(2, "covid", longest_side=256), incoming / "kept.png")
-    kept = hashlib.sha256((incoming / "kept.png").read_bytes()).hexdigest()
+    kept, query = (hashlib.sha256((incoming / n).read_bytes()).hexdigest() for n in ("kept.png", "query.dcm"))
     (state.archive).mkdir()
     (incoming / "kept.png").rename(state.archive / f"{kept[:16]}.png")
     write_png(render(3, "other", longest_side=192), state.archive / f"{sha(102)[:16]}.png")  # not the case's bytes
     with Ledger(state.ledger, site_key=state.site_key) as ledger:
-        report = of_bundle(scored(1), Path(config.bundle))
-        source = replace(report.source, sha256=kept)  # type: ignore[type-var]
-        report = replace(report, sha256=kept, source=source)
-        ledger.record(report, encode(report), None)
+        for digest in (kept, query):
+            report = of_bundle(scored(1), Path(config.bundle))
+            source = replace(report.source, sha256=digest)  # type: ignore[type-var]
+            report = replace(report, sha256=digest, source=source)
+            ledger.record(report, encode(report), None)
+    with Upkeep(state.ledger, site_key=state.site_key) as upkeep:
+        upkeep.label(query[:16], "covid", by="Dr W")
     sheet = incoming / "sheet.png"
     several = replace(config, neighbours=9)
     lookup = look_up(str(incoming / "query.dcm"), several, Wanted(since_s=0.0), draw=sheet_drawer(sheet, several))
+    assert lookup.asked.case.label == "covid"  # though a file was asked for
     drawn = cv2.imread(str(sheet))
     assert drawn is not None
     assert sheet.stat().st_mode & 0o777 == 0o600
