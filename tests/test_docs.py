@@ -47,7 +47,7 @@ def test_every_metric_is_documented_and_exists() -> None:
         "reasons.md",
         "configuration.md",
         "metrics.md",
-    "logs.md",
+        "logs.md",
         "bundle.md",
         "engines.md",
         "training.md",
