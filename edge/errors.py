@@ -8,10 +8,11 @@ EdgeError
 │   └── IndexDamaged        the file of an index cannot be used; the ledger has all of it
 ├── Unopenable            a file is there and cannot be opened                   looked at again
 │   └── StillLinked         it has other names too: looked at again, and read once it has one
-├── Stopped               told to stop before a single run was done                exit 1
+├── Stopped               told to stop before a run was done                     exit 1
 ├── EngineError           the inference engine failed: the daemon stops         exit 1
 │   ├── KnownAnswerFailed   a golden case is answered wrongly: out of service (in known_answer.py)
 │   ├── BackendUnavailable  the asked-for backend cannot run on this machine
+│   ├── NotFinite           it answers with what is no number
 │   ├── PlanMissing         a GPU could answer, and no good plan is kept for it
 │   └── OutOfMemory         the GPU has no memory left: smaller batches may fit
 └── RadiographError       one radiograph's fault: it gets a reason, work goes on
@@ -75,6 +76,10 @@ class BackendUnavailable(EngineError):
 
 class PlanMissing(EngineError):
     """A GPU could answer, and no plan is kept that fits it and can be trusted."""
+
+
+class NotFinite(EngineError):
+    """The engine answered with what is no number."""
 
 
 class OutOfMemory(EngineError):

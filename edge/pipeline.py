@@ -12,13 +12,16 @@ from pathlib import Path
 from edge import quality
 from edge.bundle import Bundle
 from edge.engines import Engine, predict
-from edge.errors import RadiographError, TooLarge
+from edge.errors import NotFinite, RadiographError, TooLarge
 from edge.imaging.decode_pool import Decodes
+from edge.known_answer import known_answers
 from edge.similarity import SimilarCases, disagree, knn_label_share, knn_score
 from edge.site_calibration import SiteCalibration, decide
 from edge.snapshot import MAX_FILE_BYTES, Snapshot, snapshot
 from edge.temperature import rescaled
 from edge.values import Decoded, Prediction, Reason, Report, Source, Warn
+
+_NO_ANSWER = "the network gives no number for it, while all golden cases have their answers; read it without the box"
 
 
 class Pipeline:
@@ -68,13 +71,23 @@ class Pipeline:
     def score(self, decoded: Decoded) -> Report:
         """Engine, gates, neighbours: a report that carries a score only when every gate lets it."""
         started = time.perf_counter()
-        (prediction,) = predict(self.engine, [decoded.model_input])
+        try:
+            (prediction,) = predict(self.engine, [decoded.model_input])
+        except NotFinite:
+            return self._without_answer(decoded.source)
         inferred = time.perf_counter()
         report = self._judged(decoded, prediction)
         if report.scored:
             report = self._with_neighbours(report, prediction, decoded.source.patient_key)
         timings_s = {**decoded.timings_s, "infer": inferred - started, "retrieve": time.perf_counter() - inferred}
         return replace(report, timings_s={**timings_s, "total": sum(timings_s.values())})
+
+    def _without_answer(self, source: Source) -> Report:
+        """A radiograph must not stop the box at each start: where the engine still knows its golden cases, it is this
+        one's fault. Raises KnownAnswerFailed where it does not.
+        """
+        known_answers(self.bundle, self.engine, self.decoder)
+        return self.refuse_source(source, Reason.UNLIKE_REFERENCE, _NO_ANSWER)
 
     def _with_neighbours(self, report: Report, prediction: Prediction, patient_key: str | None) -> Report:
         self.similar.catch_up()

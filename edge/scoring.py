@@ -241,6 +241,7 @@ class Scoring:
             self._fault = fault
         if isinstance(self._fault, KnownAnswerFailed):
             self._standing.out_of_service(self._fault)
+            self._metrics.ready.set(0)
             self._over.set()
         else:
             self.stop()

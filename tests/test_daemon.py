@@ -18,7 +18,7 @@ from typing import Any
 import apsw
 import pytest
 from fake_engine import FakeEngine
-from faulty import FaultyEngine, swapped
+from faulty import FaultyEngine, no_number, swapped
 from file_locks import is_awaited
 from tiny_bundle import write_manifest, write_tiny_bundle
 
@@ -30,7 +30,7 @@ from edge.changes import Wanted
 from edge.config import Config
 from edge.daemon import Daemon
 from edge.engine_room import EngineRoom
-from edge.engines import Engine
+from edge.engines import Engine, Outputs
 from edge.errors import EngineError, StateError, Stopped, UsageError
 from edge.forget import forget
 from edge.imaging.decode_pool import DecodePool, Decodes
@@ -342,6 +342,48 @@ def test_wrong_answers_while_running_end_the_scoring_for_good(config: Config, in
     with AuditLog(Path(config.state, "ledger.sqlite"), site_key=open_state(Path(config.state)).site_key) as log:
         stopped = list(log.entries(event=Event.STOPPED))
     assert [entry.detail for entry in stopped] == [{"reason": "KnownAnswerFailed", **told[1]}]
+
+
+class MuteRoom(EngineRoom):
+    """Its engine gives no number for the first radiograph; and for good, where it is `broken`."""
+
+    broken = False
+
+    def first(self, decoder: Decodes) -> Engine:
+        engine = FaultyEngine(super().first(decoder), lambda outputs: silent(outputs))  # noqa: PLW0108 - defined below
+
+        def silent(outputs: Outputs) -> Outputs:
+            engine.is_wrong = self.broken
+            return no_number(outputs)
+
+        return engine
+
+
+class BrokenRoom(MuteRoom):
+    broken = True
+
+
+def test_a_radiograph_without_a_number_is_refused_where_the_golden_cases_have_theirs(
+    config: Config, incoming: Path
+) -> None:
+    phantom(incoming / "a.dcm")
+    phantom(incoming / "b.dcm", seed=2)
+    reports: list[Report] = []
+    Daemon(
+        config, incoming, once=True, logger=quiet(), on_report=lambda _, report: reports.append(report),
+        open_room=MuteRoom,
+    ).run()  # fmt: skip
+    assert sorted(report.reason or "scored" for report in reports) == ["scored", "unlike_reference"]
+    (refused,) = [result for result in results(config) if result["reason"]]
+    assert (refused["score"], refused["positive"], refused["neighbours"]) == (None, None, [])
+
+
+def test_no_number_and_wrong_golden_cases_are_the_engines_fault(config: Config, incoming: Path) -> None:
+    phantom(incoming / "a.dcm")
+    with pytest.raises(KnownAnswerFailed, match="not finite"):
+        Daemon(config, incoming, once=True, logger=quiet(), open_room=BrokenRoom).run()
+    assert results(config) == []
+    assert (incoming / "a.dcm").exists()
 
 
 def idle_scoring(config: Config, incoming: Path) -> Scoring:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import EMBEDDING_LENGTH
-from edge.errors import EngineError
+from edge.errors import EngineError, NotFinite
 from edge.temperature import apply_temperature
 from edge.values import MODEL_INPUT_SIDE, EngineIdentity, ModelInput, Prediction
 
@@ -75,7 +75,7 @@ class Engine(ABC):
             if values.shape != shape:
                 raise EngineError(f"the engine's {name} is {values.shape}, not {shape}; export the bundle again")
             if not np.isfinite(values).all():
-                raise EngineError(f"the engine's {name} is not finite; no result can be trusted. Run: edge-cxr doctor")
+                raise NotFinite(f"the engine's {name} is not finite; no result can be trusted. Run: edge-cxr doctor")
             if name == "embedding":
                 continue
             low, high = float(values.min()), float(values.max())
