@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmarks.latency import Measured, measure, write_phantoms
 from benchmarks.machine import describe_machine
 from edge.config import Config, resolve
+from edge.options import config as config_option
 from edge.reading_room import existing
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _OF_ACCURACY = ("manifests", "fp32", "cache", "permitted_only", "leave_out_refus
 @click.option("--bundle", help="Model bundle: phantom, research, or a folder  [research].")
 @click.option("--backend", help="auto, openvino or tensorrt  [auto].")
 @click.option("--precision", help="auto, fp32, fp16 or int8  [auto].")
-@click.option("--config", type=click.Path(path_type=Path), help="edge-cxr.toml to read settings from.")
+@config_option
 @click.option("--runs", type=click.IntRange(1), default=40, show_default=True, help="Measured radiographs.")
 @click.option("--warm-up", type=click.IntRange(0), default=5, show_default=True, help="Radiographs before that.")
 @click.option("--accuracy", is_flag=True, help="Judge every precision against fp32 instead.")

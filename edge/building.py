@@ -20,7 +20,8 @@ def build_command(config: Config) -> list[str]:
     """What builds the plan that the daemon with this configuration would open."""
     # -P: nothing is imported from the current folder
     command = [sys.executable, "-P", "-m", "edge.cli", "build", "--json"]
-    command += ["--bundle", config.bundle, "--precision", config.precision, "--state", config.state]
+    # No file: all that counts is said here, and the daemon may read another than the installed one.
+    command += ["--config", "", "--bundle", config.bundle, "--precision", config.precision, "--state", config.state]
     for key in config.trusted_keys:
         command += ["--trusted-key", key]
     return command

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.bundle import Bundle
-from edge.config import Config
+from edge.config import NEEDS_RESTART, Config
 from edge.errors import BundleError, EdgeError
 from edge.metrics import Metrics
 from edge.shelf import ACTIVE, SHORT, active_id, open_configured
 
 _LOOK_EACH_S = 2.0
-# What a running process holds on to.
-_FIXED = ("state", "listen")
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Changes:
     def _reloaded(self, serving: Wanted) -> Wanted | None:
         try:
             config = self._read()
-            for key in _FIXED:
+            for key in NEEDS_RESTART:
                 if getattr(config, key) != getattr(serving.config, key):
                     self._logger.warning(f"{key} has changed in the configuration; it counts after a restart")
                     config = replace(config, **{key: getattr(serving.config, key)})

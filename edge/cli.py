@@ -5,7 +5,6 @@ Results go to stdout (`--json` for machines), all else to stderr. Exit 0 done, 1
 
 import datetime
 import errno
-import json
 import os
 import resource
 import sys
@@ -23,6 +22,7 @@ from edge.bundle import PACKAGED_IDS
 from edge.bundle_commands import bundle
 from edge.calibration_commands import calibrate_site_command
 from edge.config import Config, Origins, resolve, without_port_unless_asked
+from edge.config_commands import config_group
 from edge.daemon import Daemon
 from edge.demo import run_demo
 from edge.doctor import examine
@@ -241,6 +241,7 @@ def doctor(as_json: bool, incoming: Path | None, config: Path | None, **options:
 main.add_command(audit)
 main.add_command(bundle)
 main.add_command(calibrate_site_command)
+main.add_command(config_group)
 main.add_command(index)
 main.add_command(ledger_commands.requeue)
 main.add_command(ledger_commands.forget)
@@ -249,35 +250,6 @@ main.add_command(ledger_commands.link)
 main.add_command(ledger_commands.retain)
 main.add_command(ledger_commands.backup)
 main.add_command(ledger_commands.restore)
-
-
-@main.group(name="config")
-def config_group() -> None:
-    """Look at the configuration."""
-
-
-@config_group.command(name="show")
-@_config
-@_json
-def config_show(config: Path | None, as_json: bool) -> None:
-    """Print every setting and where it comes from.
-
-    Example: edge-cxr config show --config /etc/edge-cxr/edge-cxr.toml
-    """
-    tables.print_config(_origins(config), as_json=as_json)
-
-
-@config_group.command(name="check")
-@click.argument("file", type=click.Path(path_type=Path))
-@_json
-def config_check(file: Path, as_json: bool) -> None:
-    """Check a configuration file; exit 2 when a key or value is wrong.
-
-    Example: edge-cxr config check /etc/edge-cxr/edge-cxr.toml
-    """
-    _origins(file)
-    told = {"file": str(file), "valid": True}
-    click.echo(json.dumps(told) if as_json else f"{file}: every key is known and every value fits")
 
 
 if __name__ == "__main__":

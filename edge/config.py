@@ -1,6 +1,7 @@
 """Options, environment and edge-cxr.toml -> one frozen Config. The only reader of environment variables.
 
 Precedence: command-line option, then EDGE_CXR_<KEY>, then the file, then the default. Unknown keys are refused by name.
+The file: --config, then EDGE_CXR_CONFIG, then the installed one where there is one; an empty name means none.
 """
 
 import difflib
@@ -16,6 +17,10 @@ from edge.signature import public_key_bytes
 from edge.values import AFTER, BACKENDS, ORDERS, PRECISIONS, SANDBOXES, WATCHING
 
 ENVIRONMENT_PREFIX = "EDGE_CXR_"
+INSTALLED = Path("/etc/edge-cxr/edge-cxr.toml")
+_FILE = "config"  # in the environment beside the keys: names the file
+# What a running process holds on to; every other key counts from a reload on.
+NEEDS_RESTART = ("state", "listen")
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,16 @@ class Config:
 
 @dataclass(frozen=True)
 class Origins:
-    """Where each value of a Config came from: "option", "environment", "file" or "default"."""
+    """Where each value of a Config came from: "option", "environment", "file" or "default". file: the one read."""
 
     config: Config
     origin: dict[str, str]
+    file: Path | None = None
+
+    def source(self, key: str) -> str | None:
+        """What to edit to change a value: a variable of the environment, or the file."""
+        known = {"environment": f"{ENVIRONMENT_PREFIX}{key.upper()}", "file": str(self.file)}
+        return known.get(self.origin[key])
 
 
 _CHOICES = {
@@ -98,6 +109,7 @@ def resolve(options: Mapping[str, Any], environment: Mapping[str, str], file: Pa
         for name, text in environment.items()
         if name.startswith(ENVIRONMENT_PREFIX)
     }
+    written.pop(_FILE, None)
     sources = {
         "option": {key: value for key, value in options.items() if value is not None},
         "environment": {key: _parsed(key, text) for key, text in _checked_keys(written, "the environment").items()},
@@ -109,7 +121,15 @@ def resolve(options: Mapping[str, Any], environment: Mapping[str, str], file: Pa
         origin[field.name] = name
         if name != "default":
             values[field.name] = _checked(field.name, sources[name][field.name], name)
-    return Origins(Config(**values), origin)
+    return Origins(Config(**values), origin, file)
+
+
+def file_to_read(given: str | None, environment: Mapping[str, str], *, installed: Path = INSTALLED) -> Path | None:
+    """given: by --config, None when it was not. The installed file is read where it exists and nothing else is said."""
+    named = environment.get(f"{ENVIRONMENT_PREFIX}{_FILE.upper()}") if given is None else given
+    if named is None:
+        return installed if installed.exists() else None
+    return Path(named) if named else None
 
 
 def without_port_unless_asked(origins: Origins, *, once: bool) -> Config:

@@ -1,12 +1,22 @@
 """Command-line options that commands of several modules share."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-config = click.option("--config", type=click.Path(path_type=Path), help="edge-cxr.toml to read settings from.")
+from edge.config import INSTALLED, file_to_read
+
+
+def _file(context: click.Context, parameter: click.Parameter, given: str | None) -> Path | None:
+    return file_to_read(given, os.environ)
+
+
+config = click.option(
+    "--config", metavar="FILE", callback=_file, help=f"edge-cxr.toml to read settings from  [{INSTALLED}, if there]."
+)
 
 
 def json_output(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.audit_log import Entry
-from edge.config import Origins
 from edge.demo import DemoOutcome
 from edge.doctor import Check
 from edge.lookup import Lookup, lookup_json
@@ -146,18 +145,3 @@ def print_found(reports: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 def audit_line(entry: Entry) -> str:
     detail = "  ".join(f"{key}={value}" for key, value in entry.detail.items())
     return f"{entry.number}  {entry.at}  {entry.event}  {entry.case or '-'}  {detail}".rstrip()
-
-
-def print_config(origins: Origins, *, as_json: bool) -> None:
-    if as_json:
-        values = asdict(origins.config)
-        print(
-            json.dumps(
-                {key: {"value": values[key], "from": origin} for key, origin in origins.origin.items()}, indent=1
-            )
-        )
-        return
-    table = Table("key", "value", "from")
-    for key, value in asdict(origins.config).items():
-        table.add_row(key, str(value), origins.origin[key])
-    _console().print(table)

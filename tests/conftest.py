@@ -1,6 +1,7 @@
 """Fixtures that many tests share. Files made in memory are in radiograph_files.py, the engine in fake_engine.py."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"{REAL_DATA} is not here")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_this_machine() -> Iterator[None]:
+    """A machine on which the box is installed has a file of its own. Child processes are told too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_CXR_CONFIG", "")
+        yield
 
 
 @pytest.fixture(autouse=True)

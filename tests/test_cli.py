@@ -246,18 +246,6 @@ def test_doctor_names_what_is_wrong(bundle: Path, tmp_path: Path) -> None:
     assert "ok    state folder" in bad.stdout
 
 
-def test_config_check_and_show(tmp_path: Path) -> None:
-    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
-    good.write_text('after = "archive"\n')
-    bad.write_text('affter = "archive"\n')
-    assert call("config", "check", good).exit_code == 0
-    assert_one_line(call("config", "check", bad), 2, "affter", "did you mean after?")
-    shown = call("config", "show", "--config", good).stdout
-    assert any("after" in line and "archive" in line and "file" in line for line in shown.splitlines())
-    told = json.loads(call("config", "show", "--config", good, "--json").stdout)
-    assert told["after"] == {"value": "archive", "from": "file"}
-
-
 def test_a_command_whose_extra_is_missing_says_how_to_get_it() -> None:
     """Without torch the box still lists the command, and names the fix."""
     code = "import sys; sys.modules['torch'] = None; from edge.cli import main; main(['train', '--network', 'lungs'])"

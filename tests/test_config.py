@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import Config, resolve
+from edge.config import Config, file_to_read, resolve
 from edge.errors import UsageError
 
 ONE, TWO = (f"ed25519:{letter * 43}=" for letter in "AE")  # any 32 bytes
@@ -124,3 +124,28 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="is not TOML"):
         resolve({}, {}, tmp_path / "binary.toml")
+
+
+def test_which_file_is_read(tmp_path: Path) -> None:
+    """--config, then EDGE_CXR_CONFIG, then the installed file where there is one. An empty name means none."""
+    installed, named = tmp_path / "installed.toml", {"EDGE_CXR_CONFIG": "named.toml"}
+    assert file_to_read(None, {}, installed=installed) is None
+    installed.touch()
+    assert file_to_read("given.toml", named, installed=installed) == Path("given.toml")
+    assert file_to_read(None, named, installed=installed) == Path("named.toml")
+    assert file_to_read(None, {}, installed=installed) == installed
+    assert file_to_read("", named, installed=installed) is None
+    assert file_to_read(None, {"EDGE_CXR_CONFIG": ""}, installed=installed) is None
+
+
+def test_the_name_of_the_file_is_no_setting(tmp_path: Path) -> None:
+    assert resolve({}, {"EDGE_CXR_CONFIG": "elsewhere.toml"}, None).config == Config()
+    with pytest.raises(UsageError, match="unknown key 'config'"):
+        resolve({}, {}, toml(tmp_path, 'config = "elsewhere.toml"'))
+
+
+def test_what_to_edit_to_change_a_value(tmp_path: Path) -> None:
+    file = toml(tmp_path, 'after = "delete"')
+    resolved = resolve({"bundle": "phantom"}, {"EDGE_CXR_SCAN_S": "3"}, file)
+    told = [resolved.source(key) for key in ("after", "scan_s", "bundle", "state")]
+    assert told == [str(file), "EDGE_CXR_SCAN_S", None, None]

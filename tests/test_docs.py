@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import Config
+from edge.config import NEEDS_RESTART, Config
 from edge.metrics import Metrics
 from edge.values import Reason, Warn
 
@@ -28,6 +28,12 @@ def test_every_setting_is_documented_with_its_default() -> None:
     shown = {field.name: json.dumps(field.default).strip('"') for field in fields(Config)}
     assert dict(rows) == shown
     assert len(rows) == len(shown)
+
+
+def test_what_needs_a_restart_is_documented() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `[^`]+` \|.* A change counts after a restart\. \|$",
+                      (DOCS / "configuration.md").read_text(), re.MULTILINE)  # fmt: skip
+    assert tuple(rows) == NEEDS_RESTART
 
 
 def test_every_metric_is_documented_and_exists() -> None:

@@ -54,6 +54,7 @@ LAYERS = (
     {"daemon"},
     {"demo"},
     {"tables", "bundle_commands", "index_commands", "ledger_commands", "audit_commands", "calibration_commands"},
+    {"config_commands"},
     {"cli"},
 )
 HEAVY = {"torch", "timm", "kornia", "onnx", "onnxruntime", "sklearn", "matplotlib"}
