@@ -25,7 +25,8 @@ from edge.config import Config, Origins, resolve, without_port_unless_asked
 from edge.config_commands import config_group
 from edge.daemon import Daemon
 from edge.demo import run_demo
-from edge.doctor import examine
+from edge.doctor.check import Outcome
+from edge.doctor.examination import examine
 from edge.errors import EdgeError, UsageError
 from edge.index_commands import index
 from edge.lazy_commands import LazyGroup
@@ -225,16 +226,18 @@ def demo(folder: Path, as_json: bool) -> None:
 @main.command()
 @_state
 @_engine_options
-@click.option("--incoming", type=click.Path(path_type=Path), help="The folder to be watched: can it be read, and how?")
+@click.option(
+    "--incoming", type=click.Path(path_type=Path), help="The folder to be watched  [the installed service's]."
+)
 @_json
 def doctor(as_json: bool, incoming: Path | None, config: Path | None, **options: Any) -> None:
-    """Check this machine, the bundle and the folders; exit 1 when something is wrong.
+    """Check this machine, the service, the folders and the bundle; exit 1 when something is wrong, not for warnings.
 
     Example: edge-cxr doctor --bundle research --incoming /incoming
     """
-    checks = examine(_origins(config, **options).config, incoming)
+    checks = examine(_origins(config, **options), incoming)
     tables.print_checks(checks, as_json=as_json)
-    if not all(check.passed for check in checks):
+    if any(check.outcome == Outcome.FAILED for check in checks):
         raise SystemExit(1)
 
 

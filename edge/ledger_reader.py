@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,24 @@ class LedgerReader:
         try:
             with self._lock:
                 return head_of(self._connection)
+        except apsw.Error as fault:
+            raise ledger_error(self._path, fault) from None
+
+    def is_sound(self, *, within_s: float) -> bool | None:
+        """Whether SQLite's quick check finds every page in order; None when there was no time to look at all of them.
+
+        It writes nothing and keeps no writer waiting; the write-ahead log grows meanwhile.
+        """
+        end_s = time.monotonic() + within_s
+        try:
+            with self._lock:
+                self._connection.set_progress_handler(lambda: time.monotonic() >= end_s, 100)
+                try:
+                    return bool(self._connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)])
+                finally:
+                    self._connection.set_progress_handler(None)
+        except apsw.InterruptError:
+            return None
         except apsw.Error as fault:
             raise ledger_error(self._path, fault) from None
 

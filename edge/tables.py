@@ -13,7 +13,7 @@ from rich.table import Table
 
 from edge.audit_log import Entry
 from edge.demo import DemoOutcome
-from edge.doctor import Check
+from edge.doctor.check import Check, Outcome
 from edge.lookup import Lookup, lookup_json
 from edge.outputs.report_json import report_json
 from edge.similarity import EarlierCase
@@ -126,8 +126,11 @@ def print_checks(checks: Sequence[Check], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(check) for check in checks], indent=1))
         return
+    marks = {Outcome.PASSED: "ok", Outcome.WARNING: "warn", Outcome.FAILED: "FAIL"}
     for check in checks:
-        print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {check.finding}")
+        print(f"{marks[check.outcome]:<4}  {check.name}: {check.finding}")
+    count = {outcome: sum(check.outcome == outcome for check in checks) for outcome in Outcome}
+    print(f"{len(checks)} checks: {', '.join(f'{number} {outcome}' for outcome, number in count.items())}")
 
 
 def print_found(reports: Sequence[dict[str, Any]], *, as_json: bool) -> None:

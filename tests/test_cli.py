@@ -229,23 +229,6 @@ def test_find_prints_the_results_of_a_file(bundle: Path, chest: Path, incoming: 
     assert report["status"] == "scored"
 
 
-def test_doctor_names_what_is_wrong(bundle: Path, tmp_path: Path) -> None:
-    good = call("doctor", "--bundle", bundle, "--state", tmp_path / "state", "--json")
-    assert good.exit_code == 0
-    assert [check["name"] for check in json.loads(good.stdout)] == [
-        "ledger library",
-        "state folder",
-        "bundle",
-        "decode worker",
-        "GPU",
-        "known answers",
-    ]
-    bad = call("doctor", "--bundle", tmp_path / "none", "--state", tmp_path / "state")
-    assert bad.exit_code == 1
-    assert "FAIL  bundle" in bad.stdout
-    assert "ok    state folder" in bad.stdout
-
-
 def test_a_command_whose_extra_is_missing_says_how_to_get_it() -> None:
     """Without torch the box still lists the command, and names the fix."""
     code = "import sys; sys.modules['torch'] = None; from edge.cli import main; main(['train', '--network', 'lungs'])"

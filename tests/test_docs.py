@@ -46,6 +46,7 @@ def test_every_metric_is_documented_and_exists() -> None:
     "document",
     [
         "operations.md",
+        "doctor.md",
         "security.md",
         "audit.md",
         "trust.md",
