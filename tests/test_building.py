@@ -116,13 +116,16 @@ def test_the_childs_command_is_one_that_there_is(tmp_path: Path) -> None:
         assert "no GPU can be used" in str(fault)
 
 
-def test_the_child_builds_for_this_box_and_trusts_whom_it_trusts(tmp_path: Path) -> None:
+def test_the_child_builds_for_this_box_and_trusts_whom_it_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_CXR_CONFIG", "of-another-box.toml")
     keys = tuple("ed25519:" + letter * 43 + "=" for letter in "AB")
     config = Config(bundle="of its own", precision="fp16", state=str(tmp_path), trusted_keys=keys)
     arguments = build_command(config)
     asked = build_cli.make_context("build", arguments[arguments.index("build") + 1 :]).params
-    assert {name: asked[name] for name in ("bundle", "precision", "state", "trusted_keys")} == {
-        "bundle": "of its own", "precision": "fp16", "state": str(tmp_path), "trusted_keys": keys,
+    assert {name: asked[name] for name in ("config", "bundle", "precision", "state", "trusted_keys")} == {
+        "config": None, "bundle": "of its own", "precision": "fp16", "state": str(tmp_path), "trusted_keys": keys,
     }  # fmt: skip
 
 

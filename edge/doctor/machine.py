@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import edge
 from edge.engines.opening import GpuPlace, find_gpu
@@ -75,18 +76,16 @@ class Clock:
 
 
 def read_clock() -> Clock:
-    return Clock(time.time(), _synchronised(), Path(edge.__file__).stat().st_mtime)
+    return Clock(time.time(), synchronised(ctypes.CDLL(None).adjtimex), Path(edge.__file__).stat().st_mtime)
 
 
-def _synchronised() -> bool | None:
-    """By adjtimex(2), which whoever keeps the clock tells when it is right."""
+def synchronised(adjtimex: Callable[[Any], int]) -> bool | None:
+    """By adjtimex(2), which whoever keeps the clock tells when it is right. None where a sandbox forbids to ask."""
     told = ctypes.create_string_buffer(_TIMEX_BYTES)  # all zero: nothing is to be set
-    try:
-        answer = ctypes.CDLL(None).adjtimex(told)
-    except (OSError, AttributeError):
+    if adjtimex(told) < 0:
         return None
     (status,) = struct.unpack_from("=i", told.raw, _STATUS_AT)
-    return None if answer < 0 else not status & _UNSYNCHRONISED
+    return not status & _UNSYNCHRONISED
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """CPU, clock and GPU: what each machine is told."""
 
+import ctypes
+import struct
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ from edge.bundle import Bundle, read_bundle
 from edge.config import Config
 from edge.doctor import hardware
 from edge.doctor.check import Outcome, run
-from edge.doctor.machine import Clock, read_clock
+from edge.doctor.machine import Clock, read_clock, synchronised
 from edge.engines.opening import GpuPlace
 from edge.engines.plans import PlanStore, plan_key
 from edge.errors import EngineError
@@ -75,6 +77,20 @@ def test_this_machines_clock_is_read() -> None:
     told = read_clock()
     assert told.synchronised in (True, False, None)
     assert 0 < told.written_s < told.now_s
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "told"), [(0x2001, 0, True), (0x2041, 5, False), (0x40, 5, False), (0, -1, None)]
+)
+def test_what_the_kernel_says_of_the_clock(status: int, answer: int, told: bool | None) -> None:
+    """As adjtimex(2) of a 64-bit Linux: the status is the int after modes and four longs."""
+
+    def adjtimex(buffer: ctypes.Array[ctypes.c_char]) -> int:
+        assert buffer.raw == bytes(208)  # nothing is set
+        struct.pack_into("@Illlli", buffer, 0, 0, -1, -1, -1, -1, status)
+        return answer
+
+    assert synchronised(adjtimex) is told
 
 
 @pytest.fixture(scope="module")
