@@ -75,5 +75,5 @@ def _print(origins: Origins) -> None:
         variable = told["source"] if told["from"] == "environment" else None
         table.add_row(key, str(told["value"]), str(variable or told["from"]), f"a {told['counts']} on")
     # No markup: keys hold brackets.
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(table)
+    Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160).print(table)
     click.echo(f"file: {origins.file or 'none is read'}")

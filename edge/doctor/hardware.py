@@ -9,6 +9,7 @@ from edge.doctor.check import Finding, failed, warning
 from edge.doctor.machine import Machine
 from edge.engines.opening import GpuPlace, open_tensorrt
 from edge.errors import BackendUnavailable, EngineError, OutOfMemory, PlanMissing
+from edge.gpu_presence import gpu_expected
 from edge.reading_room import kept_plans
 
 # What multiplies 8-bit numbers and adds them up without overflow, best first; as the kernel names it.
@@ -20,7 +21,6 @@ _INT8 = {
     "asimddp": "dot products",
 }
 _BF16 = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512", "bf16": "NEON"}
-_NVIDIA, _DISPLAY_CLASSES = "0x10de", ("0x0300", "0x0302")  # VGA and 3D controllers
 
 
 def cpu(config: Config, machine: Machine) -> Finding:
@@ -88,18 +88,10 @@ def gpu(config: Config, bundle: Bundle, machine: Machine) -> Finding:
     except EngineError as fault:
         if config.backend == "tensorrt":
             raise
-        is_normal = isinstance(fault, BackendUnavailable) and not _is_there(machine)
+        is_there = gpu_expected(config.backend, devices=machine.sys / "bus/pci/devices")
+        is_normal = isinstance(fault, BackendUnavailable) and not is_there
         return Finding(f"none: the CPU scores ({fault})") if is_normal else warning(f"the CPU scores: {fault}")
     engine.close()
     seen, flavour, identity = places[0].cuda.gpu, places[0].flavour, engine.identity
     return Finding(f"{seen.name} ({seen.compute_capability}), driver {seen.driver}, {flavour.name} {flavour.version}: "
                    f"runs its {identity.precision} plan ({identity.version})")  # fmt: skip
-
-
-def _is_there(machine: Machine) -> bool:
-    """Whether an NVIDIA GPU is plugged in, with its driver or without."""
-    for device in (machine.sys / "bus/pci/devices").glob("*"):
-        vendor, kind = ((device / name).read_text(encoding="ascii").strip() for name in ("vendor", "class"))
-        if vendor == _NVIDIA and kind.startswith(_DISPLAY_CLASSES):
-            return True
-    return False
