@@ -41,4 +41,4 @@ $(VENV)/.installed-for-tests: pyproject.toml | $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,dev]'
 	@touch $@ $(VENV)/.installed
 
--include mk/bundles.mk mk/engines.mk mk/durability.mk mk/fuzz.mk
+-include mk/bundles.mk mk/engines.mk mk/durability.mk mk/fuzz.mk mk/install.mk mk/tools.mk

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import openvino
 import torch
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from edge.bundle import Bundle
 from edge.engines.base import INPUT_NAME, INPUT_SIDE, OUTPUT_NAMES, Outputs
 from edge.engines.opening import GpuPlace
 from edge.engines.openvino_cpu import COMPILE_OPTIONS
+from edge.engines.silent_openvino import openvino
 from edge.engines.tensorrt_gpu import TensorRTEngine
 from edge.errors import BackendUnavailable
 from export.fused import Fused

@@ -55,6 +55,7 @@ def test_every_metric_is_documented_and_exists() -> None:
         "configuration.md",
         "metrics.md",
         "logs.md",
+        "installation.md",
         "bundle.md",
         "engines.md",
         "training.md",

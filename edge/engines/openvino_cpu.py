@@ -1,11 +1,11 @@
 """The embedded default: OpenVINO on the CPU."""
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from edge.bundle import Bundle
 from edge.engines.base import INPUT_SIDE, OUTPUT_NAMES, Engine, Outputs
+from edge.engines.silent_openvino import openvino
 from edge.errors import EngineError
 from edge.values import EngineIdentity
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 import torch
 
 from edge.engines.base import OUTPUT_NAMES
+from edge.engines.silent_openvino import openvino
 from edge.values import Crop
 from export.fused import Fused, fold_zero_channel
 from export.graph import OPSET

@@ -1,0 +1,66 @@
+"""What this machine's systemd is told: users and folders, units, restarts. Silent where systemd does not run."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from install.errors import InstallError
+from install.layout import Layout
+
+DAEMON = "edge-cxr.service"
+
+
+def systemd_version() -> int | None:
+    """None where systemd is not installed."""
+    if shutil.which("systemctl") is None:
+        return None
+    told = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.match(r"systemd (\d+)", told)
+    return int(found[1]) if found else None
+
+
+class Services:
+    """Of the box itself. Below a DESTDIR, and where systemd is not process 1, it does nothing."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._here = layout.here
+        self.running = layout.here and Path("/run/systemd/system").is_dir()
+
+    def prepare(self) -> None:
+        """Make the user, its groups and the folders."""
+        if self._here and shutil.which("systemd-sysusers"):
+            _run("systemd-sysusers", "edge-cxr.conf")
+            _run("systemd-tmpfiles", "--create", "edge-cxr.conf")
+        self.reload()
+
+    def reload(self) -> None:
+        if self.running:
+            _run("systemctl", "daemon-reload")
+
+    def is_active(self) -> bool:
+        return self.running and _runs("systemctl", "is-active", "--quiet", DAEMON)
+
+    def restart(self) -> bool:
+        """Returns when the daemon has given its known answers; False when it did not."""
+        return _runs("systemctl", "restart", DAEMON)
+
+    def enable(self, units: list[str]) -> None:
+        """Start them now and at every start of the machine: the daemon and the timers."""
+        if self.running:
+            started = [unit for unit in units if unit == DAEMON or unit.endswith(".timer")]
+            _run("systemctl", "enable", "--now", *started)
+
+    def disable(self, units: list[str]) -> None:
+        if self.running and units:
+            _runs("systemctl", "disable", "--now", *units)
+
+
+def _runs(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _run(*command: str) -> None:
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise InstallError(f"{' '.join(command)} failed: {ended.stderr.strip()}; mend that and run it again")
