@@ -56,6 +56,8 @@ def test_every_metric_is_documented_and_exists() -> None:
         "metrics.md",
         "logs.md",
         "installation.md",
+        "monitoring.md",
+        "runbook.md",
         "bundle.md",
         "engines.md",
         "training.md",
