@@ -78,7 +78,9 @@ class Scoring:
         self._metrics.pauses(intake.hindrances)
         with contextlib.ExitStack() as opened:
             box.metrics.gpu_expected.set(gpu_expected(config.backend))
-            opened.enter_context(ledger_measured(box.metrics, box.state, bundle.id))
+            opened.enter_context(
+                ledger_measured(box.metrics, box.state, bundle.id, searched=config.include_earlier_cases)
+            )
             decoders = opened.enter_context(room.decode_pool())
             self._start(decoders)
             earlier = opened.enter_context(self._indexing()) if config.include_earlier_cases else None

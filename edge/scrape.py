@@ -38,12 +38,12 @@ def measure_disk(metrics: Metrics, intake: Intake, state: StateFolder) -> None:
 
 
 @contextlib.contextmanager
-def ledger_measured(metrics: Metrics, state: StateFolder, bundle_id: str) -> Iterator[None]:
-    """Afterwards what was seen last is told."""
+def ledger_measured(metrics: Metrics, state: StateFolder, bundle_id: str, *, searched: bool) -> Iterator[None]:
+    """Afterwards what was seen last is told. searched: earlier cases are looked for, so that some may be missed."""
     with LedgerReader(state.ledger) as reader:
         counts = LedgerCounts(state.ledger, reader, bundle_id)
         metrics.ledger_bytes.set_function(lambda: counts.look().size_bytes)  # once for all three
         metrics.ledger_cases.set_function(lambda: counts.seen.cases)
-        metrics.cases_of_other_bundles.set_function(lambda: counts.seen.of_others)
+        metrics.cases_of_other_bundles.set_function(lambda: counts.seen.of_others if searched else 0)
         counts.look()
         yield

@@ -89,7 +89,9 @@ def test_what_waits_what_is_scored_and_what_a_restart_knows_of_it(tmp_path: Path
         scored_s, arrived_s = metric("last_success_timestamp_seconds"), metric("last_arrival_timestamp_seconds")
         assert 0 < scored_s < arrived_s < time.time()
     other = write_tiny_bundle(tmp_path / "other", operating_point=0.4)
-    with running(replace(config, bundle=str(other)), incoming) as metric:
+    with running(replace(config, bundle=str(other), include_earlier_cases=True), incoming) as metric:
         assert abs(metric("last_success_timestamp_seconds") - scored_s) < 1  # as the ledger has it
         assert metric("last_arrival_timestamp_seconds") >= arrived_s
         assert (metric("ledger_cases"), metric("cases_of_other_bundles")) == (2, 1)
+    with running(replace(config, bundle=str(other)), incoming) as metric:
+        assert metric("cases_of_other_bundles") == 0  # none is looked for
