@@ -128,7 +128,7 @@ class Drift:
             self._take_over(read_json(self._path.read_bytes()))
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError) as fault:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as fault:
             self._say(f"what drift is seen by cannot be read ({type(fault).__name__}); the box begins to collect anew")
 
     def _take_over(self, kept: Any) -> None:

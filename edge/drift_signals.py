@@ -1,5 +1,6 @@
 """What is watched of each radiograph for drift: numbers of its picture, its score and its header, and no identifier."""
 
+import math
 from dataclasses import astuple, dataclass, fields
 
 import numpy as np
@@ -36,9 +37,9 @@ class Signals:
     refused: float
 
     def known(self) -> list[tuple[str, float]]:
-        """By name, those that there are; to four digits, which name nobody."""
+        """By name, those that there are; to four digits, which name nobody. NaN is left out: no file may hold it."""
         pairs = zip(NAMES, astuple(self), strict=True)
-        return [(name, round(value, _DIGITS)) for name, value in pairs if value is not None]
+        return [(name, round(value, _DIGITS)) for name, value in pairs if value is not None and math.isfinite(value)]
 
 
 NAMES = tuple(field.name for field in fields(Signals))

@@ -131,6 +131,17 @@ def test_it_saves_itself_and_loses_at_most_a_few_in_a_crash(folder: Path) -> Non
     assert 80 <= len(Drift(folder, BUNDLE, {}, lambda line: None)) <= 99
 
 
+def test_what_is_no_number_is_passed_over_and_does_not_cost_the_reference(folder: Path) -> None:
+    drift = Drift(folder, BUNDLE, {}, lambda line: None)
+    feed(drift, radiographs(1), OWN_REFERENCE)
+    drift.see(replace(next(radiographs(2)), lung_brightness=float("nan"), embedding_distance=float("inf")))
+    drift.save()
+    said: list[str] = []
+    again = Drift(folder, BUNDLE, {}, said.append)
+    assert (said, len(again)) == ([], len(drift))
+    assert again.reference_of("lung_brightness") is not None
+
+
 def test_what_is_kept_is_private_and_names_nobody(folder: Path) -> None:
     drift = Drift(folder, BUNDLE, {}, lambda line: None)
     feed(drift, radiographs(1), 30)
@@ -143,7 +154,24 @@ def test_what_is_kept_is_private_and_names_nobody(folder: Path) -> None:
     assert all(value == round(value, 4) for values in kept["window"].values() for value in values)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"format": "edge-cxr/drift/2"}', b"\xff", b"[1]"])
+def of_shape(own: str, first: str) -> bytes:
+    return f'{{"format": "edge-cxr/drift/1", "own": {own}, "first": {first}, "window": {{}}}}'.encode()
+
+
+NO_FILES = [
+    b"",
+    b"{}",
+    b'{"format": "edge-cxr/drift/2"}',
+    b"\xff",
+    b"[1]",
+    of_shape("[]", "{}"),
+    of_shape("{}", "[]"),
+    of_shape("{}", '{"score": [1' + "0" * 400 + "]}"),  # an integer beyond every float
+    b"[" * 200_000,
+]
+
+
+@pytest.mark.parametrize("content", NO_FILES, ids=range(len(NO_FILES)))
 def test_a_file_that_cannot_be_used_is_said_and_begun_anew(folder: Path, content: bytes) -> None:
     make_folder(folder)
     (folder / f"{BUNDLE[:12]}.json").write_bytes(content)
