@@ -27,7 +27,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Proportion:
-    """count of total, with Wilson's 95% interval (Wilson 1927)."""
+    """count of total, at least 1, with Wilson's 95% interval (Wilson 1927)."""
 
     count: int
     total: int
@@ -38,7 +38,9 @@ class Proportion:
         centre = share + _Z**2 / (2 * self.total)
         half = _Z * math.sqrt(share * (1 - share) / self.total + _Z**2 / (4 * self.total**2))
         scale = 1 + _Z**2 / self.total
-        return Interval(share, (centre - half) / scale, (centre + half) / scale)
+        low, high = (centre - half) / scale, (centre + half) / scale
+        # For none and for all, rounding alone would leave the share outside, or end beyond it: "-0.000".
+        return Interval(share, max(min(low, share), 0.0), min(max(high, share), 1.0))
 
 
 @dataclass(frozen=True)

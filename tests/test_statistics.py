@@ -55,6 +55,15 @@ def test_wilson_interval_as_published() -> None:
     assert (round(interval.low, 4), round(interval.high, 4)) == (0.2553, 0.3662)
 
 
+@given(st.integers(1, 10_000))
+def test_a_share_of_none_and_of_all_stays_within_bounds(total: int) -> None:
+    """And its interval ends there; none of 7 had the low end -0.000."""
+    none, every = Proportion(0, total).interval, Proportion(total, total).interval
+    assert (none.low, every.high) == pytest.approx((0, 1))
+    assert 0 <= none.low <= none.value < none.high < 1
+    assert 0 < every.low < every.value <= every.high <= 1
+
+
 @given(BOTH_LABELS, st.lists(st.integers(0, 3), min_size=30, max_size=30))
 def test_areas_of_a_redraw_are_those_of_the_repeated_radiographs(
     rows: list[tuple[float, bool]], drawn: list[int]
