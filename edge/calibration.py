@@ -133,10 +133,14 @@ def proven_temperature(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLi
 
 
 def scaled_by_others(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike) -> NDArray[np.float64] | None:
-    """Each score scaled by the temperature of the other half of the clusters; None where a half lacks a label."""
+    """Each score scaled by the temperature of the other half of the clusters; None where a half lacks a label.
+
+    The halves are drawn: names tell of labels where a manifest lists cases and controls in turn.
+    """
     values, flags = labelled(_probabilities(scores), positive)
     same_length(scores=values, clusters=clusters)
-    halves = np.unique(np.asarray(clusters), return_inverse=True)[1] % 2 == 0
+    names, owner = np.unique(np.asarray(clusters), return_inverse=True)
+    halves = (np.random.default_rng(0).permutation(len(names)) % 2 == 0)[owner]
     if any(len({*flags[half].tolist()}) < 2 for half in (halves, ~halves)):
         return None
     scaled = np.empty(len(values))

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from edge.calibration import fit_temperature, proven_temperature, reliability
+from edge.calibration import fit_scaling, fit_temperature, proven_temperature, reliability, scaled_by_others
 from edge.statistics import auc
 from edge.temperature import TEMPERATURES, apply_temperature
 
@@ -137,11 +137,24 @@ def test_no_temperature_without_proof() -> None:
 
 
 def test_a_temperature_is_judged_by_patients_that_it_was_not_fitted_on() -> None:
-    """Every other patient is far more overconfident: each half alone proves a temperature of its own."""
+    """Of two groups one is far more overconfident: each alone proves a temperature, and each is a half."""
     scores, positive, patients = drawn(6000, overconfident=np.tile([2.0, 5.0], 3000))
-    for half in (slice(0, None, 2), slice(1, None, 2)):
-        assert proven_temperature(scores[half], positive[half], patients[half]) is not None
-    assert proven_temperature(scores, positive, patients) is None
+    groups, halves = patients % 2, (patients % 2 == 0, patients % 2 == 1)
+    scaled = scaled_by_others(scores, positive, groups)
+    assert scaled is not None
+    for own, other in (halves, halves[::-1]):
+        assert proven_temperature(scores[own], positive[own], patients[own]) is not None
+        assert (scaled[own] == apply_temperature(scores[own], fit_temperature(scores[other], positive[other]))).all()
+    assert proven_temperature(scores, positive, groups) is None
+
+
+def test_cases_and_controls_that_are_listed_in_turn_are_halved_as_any_others() -> None:
+    """Every other name is a positive's, as in a study of matched pairs."""
+    scores, positive, _ = drawn(4000, overconfident=3)
+    most = min(positive.sum(), (~positive).sum())
+    pairs = np.stack([np.flatnonzero(positive)[:most], np.flatnonzero(~positive)[:most]], axis=1).ravel()
+    names = [f"P{place:05d}" for place in range(2 * most)]
+    assert fit_scaling(scores[pairs], positive[pairs], names).hindrance is None
 
 
 @pytest.mark.parametrize(("count", "proven"), [(4000, pytest.approx(1)), (400, None)])

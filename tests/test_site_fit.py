@@ -61,7 +61,7 @@ def test_no_temperature_that_would_make_scores_and_point_one_number() -> None:
 
     What is true of the timid would make 0.97, 0.98 and 0.99 all one number, and the point lies at 0.98.
     """
-    place = np.arange(400)
+    place = np.arange(800)
     timid = np.where(place % 4 < 2, 0.52, 0.48)
     sure = np.where(place % 4 < 2, np.where(place % 8 < 4, 0.97, 0.99), 0.01)
     flags = np.concatenate([(timid > 0.5) != (place % 20 < 4), sure > 0.5])
