@@ -3,7 +3,7 @@ every figure asks of its numbers. What is measured of a network is in measures.p
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,6 +14,7 @@ RESAMPLES = 2000
 _Z = 1.959964  # 97.5th percentile of the normal distribution
 
 Times = NDArray[np.intp]  # [n]: how often a redraw counts each radiograph
+Cluster = tuple[str, str]  # kind and name: a group, or a patient who is in none
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,27 @@ def bootstrap_interval(figure: Callable[[Times], float | None], clusters: ArrayL
     drawn = [figure(times) for times in islice(redraws(names, seed=seed), RESAMPLES)]
     low, high = np.percentile([answer for answer in drawn if answer is not None], [2.5, 97.5])
     return Interval(value, float(low), float(high))
+
+
+def clusters_of(listed: Iterable[tuple[str, str]]) -> dict[str, Cluster]:
+    """Patient -> cluster: all who share a group with the patient, also by way of others.
+
+    listed: each radiograph's patient and group, which is empty where there is none.
+    """
+    least: dict[Cluster, Cluster] = {}
+
+    def root(name: Cluster) -> Cluster:
+        while least.setdefault(name, name) != name:
+            name = least[name]
+        return name
+
+    pairs = list(listed)
+    for patient, group in pairs:
+        one = root(("patient", patient))
+        if group:
+            other = root(("group", group))
+            least[max(one, other)] = min(one, other)  # the least, so that the order of rows does not matter
+    return {patient: root(("patient", patient)) for patient, _ in pairs}
 
 
 def redraws(clusters: ArrayLike, *, seed: int) -> Iterator[Times]:

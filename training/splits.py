@@ -6,10 +6,11 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from random import Random
 
+from edge import statistics
 from edge.errors import UsageError
+from edge.statistics import Cluster
 from training.row import TRAINING_SPLITS, Row
 
-Cluster = tuple[str, str]  # kind and name: a group, or a patient who is in none
 _Stratum = tuple[str, str, str]  # label, source and hospital of a cluster's rows
 LEAST_CLUSTERS = 3  # of each label that a source needs before it is held out by itself
 DRAWN, DRAWN_BESIDE_FIXED, OF_SOURCE = "test", "test_drawn", "test_source"
@@ -86,19 +87,7 @@ def sources_of_both(rows: Sequence[Row], labels: Sequence[str]) -> tuple[str, ..
 
 def clusters_of(rows: Sequence[Row]) -> dict[str, Cluster]:
     """patient_id -> its cluster: all who share a group with it, also by way of others."""
-    least: dict[Cluster, Cluster] = {}
-
-    def root(name: Cluster) -> Cluster:
-        while least.setdefault(name, name) != name:
-            name = least[name]
-        return name
-
-    for row in rows:
-        patient = root(("patient", row.patient_id))
-        if row.group_id:
-            group = root(("group", row.group_id))
-            least[max(patient, group)] = min(patient, group)  # the least, so that the order of rows does not matter
-    return {row.patient_id: root(("patient", row.patient_id)) for row in rows}
+    return statistics.clusters_of((row.patient_id, row.group_id) for row in rows)
 
 
 def _undrawn(rows: Sequence[Row]) -> list[Row]:
