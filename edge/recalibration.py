@@ -15,7 +15,7 @@ from edge.reading_room import open_pipeline
 from edge.shelf import open_configured
 from edge.site_calibration import DIGITS, CalibrationStore, PrecisionCalibration, SiteCalibration
 from edge.site_cohort import SiteManifest, SiteRow, SiteScores, read_site_manifest, score_site
-from edge.site_fit import SiteFit, check_rule, fit_site
+from edge.site_fit import SiteFit, check_rule, fit_site, require_enough
 from edge.state import StateFolder, existing_state, files_held
 from edge.upkeep import Upkeep
 from edge.values import EngineIdentity
@@ -46,9 +46,11 @@ def calibrate_site(config: Config, manifest: Path, rule: str, watching: Watching
         bundle, engine = pipeline.bundle, pipeline.engine.identity
         CalibrationStore(state.root, site_key=state.site_key).find(bundle)  # one that is refused is refused now
         listed = read_site_manifest(manifest, bundle.manifest.labels)
+        require_enough(listed.rows, listed.left_out)
         known = frozenset(bundle.reference().case_ids)
         with watching(listed.rows) as rows:
             scores = score_site(listed, rows, pipeline.report, known)
+    require_enough(scores.cases, scores.left_out)
     fit = fit_site(scores.cases, rule)
     return _keep(state, bundle, engine, fit, _found(rule, fit, scores, listed, engine))
 

@@ -3,8 +3,10 @@
 What is said of them is said of patients by whom they were not chosen. Reading radiographs is site_cohort.py's work.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +19,7 @@ from edge.temperature import apply_temperature
 
 LEAST_PATIENTS = 30  # of each label: a sensitivity of 0.9 is then known to 0.74..0.97, and by fewer hardly at all
 FOLDS = 5
+NOBODY: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,24 @@ class SiteFit:
         return self.scaling.temperature if self.scaling.hindrance is None else None
 
 
+class Labelled(Protocol):
+    """A radiograph, before or after it was scored."""
+
+    @property
+    def positive(self) -> bool: ...
+    @property
+    def cluster(self) -> str: ...
+
+
 def fit_site(cases: Sequence[LabelledScore], rule: str) -> SiteFit:
     """Raises UsageError for another rule, for fewer than 30 patients of a label, and where the scores do not tell the
     labels apart.
     """
     check_rule(rule)
+    require_enough(cases)
     scores = np.array([case.score for case in cases], np.float64)
     positive = np.array([case.positive for case in cases], bool)
     clusters = np.array([case.cluster for case in cases], np.str_)
-    _require_enough(positive, clusters)
     area = auc_interval(scores, positive, clusters)
     _require_order(area)
     try:
@@ -92,6 +104,25 @@ def check_rule(rule: str) -> None:
     if kind == HALF:
         raise UsageError(f"{rule!r} is no rule for a site; use youden, sensitivity=0.90 or specificity=0.95 "
                          "(above 0 to 1)")  # fmt: skip
+
+
+def require_enough(cases: Sequence[Labelled], left_out: Mapping[str, int] = NOBODY) -> None:
+    """Before an hour of scoring, and after it. left_out: how many radiographs were, by why.
+
+    Raises UsageError for fewer than 30 patients of a label.
+    """
+    having = [len({case.cluster for case in cases if case.positive == flag}) for flag in (True, False)]
+    if min(having) < LEAST_PATIENTS:
+        raise UsageError(
+            f"{having[0]} patients with a positive radiograph and {having[1]} with a negative one are left"
+            f"{_without(left_out)}; at least {LEAST_PATIENTS} of each are needed, for by fewer a sensitivity or "
+            "specificity is hardly known: list more"
+        )
+
+
+def _without(left_out: Mapping[str, int]) -> str:
+    told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    return f" (without {told}; see docs/reasons.md and docs/trust.md)" if told else ""
 
 
 def found_and_passed(
@@ -141,15 +172,6 @@ def _keeping_calls(scaling: Scaling, scores: NDArray[np.float64], point: float) 
     if scaling.hindrance is None and (scaled != (scores >= point)).any():
         return replace(scaling, hindrance="scaled scores cannot be told from the operating point")
     return scaling
-
-
-def _require_enough(positive: NDArray[np.bool_], clusters: NDArray[np.str_]) -> None:
-    having = [len(np.unique(clusters[flags])) for flags in (positive, ~positive)]
-    if min(having) < LEAST_PATIENTS:
-        raise UsageError(
-            f"{having[0]} patients with a positive radiograph and {having[1]} with a negative one are left; at least "
-            f"{LEAST_PATIENTS} of each are needed, for by fewer a sensitivity or specificity is hardly known: list more"
-        )
 
 
 def _require_order(area: Interval) -> None:

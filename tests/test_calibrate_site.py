@@ -191,6 +191,26 @@ def test_nothing_is_kept_of_a_site_that_is_too_small(site: Site) -> None:
     assert len(site.told()) == 1
 
 
+def test_a_manifest_that_lists_too_few_is_refused_before_an_hour_of_scoring(site: Site) -> None:
+    lines = site.manifest.read_text().splitlines()
+    site.manifest.write_text("\n".join(line for line in lines if "covid" not in line) + "\nMEIER-1.png,MEIER-1,\n")
+    refused = site.call("--manifest", str(site.manifest))
+    assert refused.exit_code == 2
+    assert "0 patients with a positive radiograph and 30 with" in refused.stderr
+    assert "left (without 1 unlabelled; see docs/" in refused.stderr
+    assert "scoring" not in refused.stderr
+
+
+def test_too_few_that_were_scored_are_told_with_what_became_of_the_others(site: Site) -> None:
+    """A site whose radiographs are all refused must hear why."""
+    site.manifest.write_text(site.manifest.read_text().replace("MEIER-1.png", "MEIER.txt"))
+    refused = site.call("--manifest", str(site.manifest))
+    assert refused.exit_code == 2
+    assert "29 patients with a positive radiograph and 30 with" in refused.stderr
+    assert "left (without 2 repeated, 1 unreadable; see docs/reasons.md" in refused.stderr
+    assert "MEIER" not in refused.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
