@@ -16,8 +16,8 @@ from edge.values import Crop, Decoded, Finding, Prediction, Reason, Source, Warn
 DETAILS = {
     Reason.POOR_QUALITY: "the picture is nearly even, without the contrast of a chest; look at it, and at the sender's "
     "window and bit depth, and repeat the exposure if the radiologist agrees",
-    Reason.INVERTED: "it looks inverted, bright where a chest is dark; check the photometric interpretation that the "
-    "sender writes",
+    Reason.INVERTED: "it looks inverted, bright where a chest is dark, or stands on its head; look at it, and check "
+    "the photometric interpretation and the rotation that the sender writes",
     Reason.NOT_FRONTAL_CHEST: "it does not look like a frontal chest radiograph, upright and whole; look at the "
     "picture, and send frontal chest radiographs (AP or PA) only",
     Reason.NO_LUNGS: "no lungs were found where a frontal chest has them; check that it is a frontal chest radiograph",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reports import scored, source
 
-from edge.frontal import LENGTH, FrontalRule
+from edge.frontal import LENGTH, FrontalRule, likeness
 from edge.gate_limits import GateLimits, Limits
 from edge.quality import (
     DETAILS,
@@ -188,3 +188,10 @@ def test_the_nearest_reference_case_counts() -> None:
 )
 def test_source_warnings(lossy: bool, view: str | None, warnings: tuple[Warn, ...]) -> None:
     assert source_warnings(replace(source(1), lossy=lossy, view_position=view)) == warnings
+
+
+def test_who_is_told_of_an_inverted_picture_hears_that_it_may_stand_on_its_head() -> None:
+    """A chest upside down is as unlike the mean chest as an inverted one; no photometric interpretation mends it."""
+    rows = np.linspace(-1, 1, 32, dtype=np.float32)[:, None] * np.ones((1, 32), np.float32)
+    assert likeness(rows[::-1], rows) == likeness(-rows, rows) == pytest.approx(-1)
+    assert "on its head" in DETAILS[Reason.INVERTED]
