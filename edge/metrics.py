@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 import edge
 from edge.bundle import Bundle
 from edge.drift import DriftLook
+from edge.drift_signals import NAMES
 from edge.imaging.sandbox import Layer
 from edge.metric_families import NO_REASON, STAGES, MetricFamilies
 from edge.values import EngineIdentity, Report
@@ -64,9 +65,16 @@ class Metrics(MetricFamilies):
         self.workers_replaced.inc()
 
     def drifts(self, looks: Iterable[DriftLook], radiographs: int) -> None:
-        """radiographs: how many scored ones are in the window."""
+        """radiographs: how many scored ones are in the window. A signal without a look has no metric: another bundle's
+        alarm does not outlive it.
+        """
         self.drift_radiographs.set(radiographs)
-        for look in looks:
+        by_signal = {look.signal: look for look in looks}
+        for name in NAMES:
+            if name not in by_signal:
+                for family in (self.drift_score, self.drift_limit, self.drift_alarm):
+                    family.remove(name)
+        for look in by_signal.values():
             self.drift_score.labels(look.signal).set(look.distance)
             self.drift_limit.labels(look.signal).set(look.limit)
             self.drift_alarm.labels(look.signal).set(look.alarm)

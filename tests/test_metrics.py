@@ -95,6 +95,18 @@ def test_drift_is_shown_by_signal_once_there_is_a_reference() -> None:
     assert value(metrics, "drift_alarm", signal="brightness") == 1
 
 
+def test_an_alarm_of_one_bundle_ends_with_it() -> None:
+    """The next one begins without a reference, in the same process."""
+    metrics = Metrics()
+    metrics.drifts((DriftLook("score", 0.4, 0.25), DriftLook("brightness", 0.4, 0.25)), 200)
+    metrics.drifts((DriftLook("brightness", 0.1, 0.25),), 60)
+    assert value(metrics, "drift_alarm", signal="brightness") == 0
+    for name in ("drift_score", "drift_limit", "drift_alarm"):
+        assert value(metrics, name, signal="score") is None
+    metrics.drifts((), 0)
+    assert value(metrics, "drift_alarm", signal="brightness") is None
+
+
 def test_one_engine_is_in_use() -> None:
     metrics = Metrics()
     metrics.serves(ENGINE)
