@@ -126,8 +126,14 @@ def _keep(
 
 def _diagram(bundle: Bundle, precision: str, fit: SiteFit) -> bytes:
     negative, positive = bundle.manifest.labels
+    heading = f"{bundle.manifest.name}, {precision}: {fit.positives} {positive}, {fit.negatives} {negative}"
+    return encode_png(draw_reliability(series_of(fit), heading=heading))
+
+
+def series_of(fit: SiteFit) -> list[Series]:
+    """What the diagram shows. Held-out scores have the temperatures of the halves, not the one of all."""
     series = [Series("the network's scores", fit.unscaled)]
     if fit.scaling.held_out is not None:
-        series.append(Series(f"scaled by {fit.scaling.temperature:.2f}, patients held out", fit.scaling.held_out))
-    heading = f"{bundle.manifest.name}, {precision}: {fit.positives} {positive}, {fit.negatives} {negative}"
-    return encode_png(draw_reliability(series, heading=heading))
+        use = "" if fit.scaling.hindrance is None else ", not used"
+        series.append(Series(f"scaled by the other half's temperature{use}", fit.scaling.held_out))
+    return series

@@ -1,10 +1,13 @@
 """What is found on a site's scores: exact where it can be known, true as often as it says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edge.errors import UsageError
 from edge.operating_point import operating_point
+from edge.recalibration import series_of
 from edge.site_fit import LabelledScore, called_by_others, fit_site, found_and_passed, share_of
 
 UNSURE = 1 / (1 + np.exp(-np.log(9) * 2))  # 0.988: what says 0.9 when its logit is halved
@@ -46,6 +49,19 @@ def test_a_temperature_is_used_where_it_is_proven_and_the_point_is_scaled_with_i
     assert fit.sensitivity.value == fit.specificity.value == pytest.approx(0.9)
     tilted = fit_site(two_scores(4000), "sensitivity=1")  # all are called positive from the lower score on
     assert tilted.operating_point.value == pytest.approx(0.1, rel=1e-3)
+
+
+def test_the_diagram_says_what_was_scaled_by_what_and_whether_it_is_used() -> None:
+    """By 40 patients of each label no temperature is proven, and those of the halves are not that of all."""
+    scores = np.concatenate([np.arange(1, 41), np.arange(31, 71)]) / 100
+    fit = fit_site(cases(scores, np.arange(80) >= 40), "youden")
+    scaling = replace(fit.scaling, hindrance=None)
+    assert [one.name for one in series_of(fit)] == [
+        "the network's scores",
+        "scaled by the other half's temperature, not used",
+    ]
+    assert series_of(replace(fit, scaling=scaling))[1].name == "scaled by the other half's temperature"
+    assert len(series_of(replace(fit, scaling=replace(scaling, held_out=None)))) == 1
 
 
 @pytest.mark.parametrize(("count", "why"), [(280, "280 radiographs are fewer than 300"), (320, "may be 0.0")])
