@@ -37,6 +37,7 @@ from edge.notify import Notifier
 from edge.options import config as _config
 from edge.options import json_output as _json
 from edge.similarity import Wanted
+from edge.site_calibration import untried
 
 # Commands of the other packages, loaded only when called: the box has no torch.
 LAZY = {
@@ -133,6 +134,9 @@ def infer(files: tuple[Path, ...], as_json: bool, config: Path | None, **options
     """
     with reading_room.open_pipeline(_origins(config, **options).config) as pipeline:
         reports = [pipeline.report(path) for path in reading_room.existing(files)]
+        told = untried(pipeline.site, pipeline.engine.identity.precision)
+    if told is not None:
+        click.echo(told, err=True)
     tables.print_reports(files, reports, as_json=as_json)
     if not all(report.scored for report in reports):
         raise SystemExit(1)

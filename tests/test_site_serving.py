@@ -100,7 +100,13 @@ def test_a_precision_that_the_site_did_not_try_has_no_verdict(tmp_path: Path, ca
     calibrate(config, SCALED, "int8")
     result = watched(config)
     assert (result["positive"], result["operating_point"], result["calibrated"]) == (None, None, False)
-    assert "not for fp32, which scores: results have no verdict" in caplog.text
+    why = "not for fp32, which scores: results have no verdict"
+    assert why in caplog.text
+    (tmp_path / "edge-cxr.toml").write_text(f'bundle = "{config.bundle}"\nstate = "{config.state}"\n')
+    radiograph = str(tmp_path / "incoming/chest.png")
+    shown = CliRunner().invoke(main, ["infer", radiograph, "--json", "--config", str(tmp_path / "edge-cxr.toml")])
+    assert why in shown.stderr
+    assert json.loads(shown.stdout)[0]["positive"] is None
 
 
 def test_nothing_is_scored_by_a_changed_file(tmp_path: Path) -> None:
