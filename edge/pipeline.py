@@ -114,7 +114,7 @@ class Pipeline:
             if finding.reason is not None:
                 detail = quality.DETAILS[finding.reason]
                 refused = self.refuse_source(decoded.source, finding.reason, detail)
-                return replace(refused, engine=prediction.engine, lung_fraction=fraction)
+                return replace(refused, engine=prediction.engine, lung_fraction=fraction, findings=findings)
         warnings = tuple(finding.warning for finding in findings if finding.warning is not None)
         prediction, positive, decision = decide(prediction, self.bundle.manifest, self.site)
         return Report(
@@ -128,6 +128,7 @@ class Pipeline:
             positive=positive,
             operating_point=decision.operating_point,
             decision=decision,
+            findings=findings,
             lung_fraction=fraction,
         )
 

@@ -16,6 +16,7 @@ from edge.demo import DemoOutcome
 from edge.doctor.check import Check, Outcome
 from edge.lookup import Lookup, lookup_json
 from edge.outputs.report_json import report_json
+from edge.outputs.verdict import verdict
 from edge.similarity import EarlierCase
 from edge.values import Report, Sighting
 
@@ -49,13 +50,10 @@ class ReportPrinter:
 
 def _outcome(report: Report) -> str:
     if report.prediction is None:
-        return f"not scored  {report.reason}: {report.detail}"
-    positive = {True: "positive", False: "negative", None: "no operating point"}[report.positive]
+        return f"{verdict(report)}: {report.detail}"
     nearest = ", ".join(f"{near.label or '?'} {near.distance:.2f}" for near in report.neighbours)
     warnings = f"  [{', '.join(report.warnings)}]" if report.warnings else ""
-    return (
-        f"score {report.prediction.score:.3f}  {positive}  lungs {report.lung_fraction:.2f}  near: {nearest}{warnings}"
-    )
+    return f"{verdict(report)}  lungs {report.lung_fraction:.2f}  near: {nearest}{warnings}"
 
 
 def print_reports(files: Sequence[Path], reports: Sequence[Report], *, as_json: bool) -> None:

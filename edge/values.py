@@ -278,6 +278,7 @@ class Report:
     positive: bool | None = None
     operating_point: float | None = None
     decision: Decision = UNDECIDED
+    findings: tuple[Finding, ...] = ()  # of every gate that was asked
     lung_fraction: float | None = None
     neighbours: tuple[Neighbour, ...] = ()
     knn_score: float | None = None

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from reports import scored
 
-from edge.config import resolve
+from edge.config_commands import config_group
 from edge.lookup import Asked, Found, Lookup
 from edge.similarity import EarlierCase
-from edge.tables import print_config, print_found, print_lookup, print_reports
+from edge.tables import print_found, print_lookup, print_reports
 
 NOTE = "ward:bed:12 [b]4711[/b] :x:"
 CASE = EarlierCase("0" * 16, np.zeros(128, np.float32), ":o: [i]", 0.5)
@@ -34,7 +34,7 @@ def test_it_is_said_that_no_case_fits(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_paths_and_settings_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "edge-cxr.toml").write_text('state = "/srv/[b]:x:"\n')
-    print_config(resolve({}, {}, tmp_path / "edge-cxr.toml"), as_json=False)
+    config_group.main(["show", "--config", str(tmp_path / "edge-cxr.toml")], standalone_mode=False)
     print_reports([Path("/srv/:o:/[i].dcm")], [scored(1)], as_json=False)
     print_found([{"case_id": "0", "status": "scored", "score": None, "reason": ":x:", "bundle": "[b]",
                   "precision": "int8"}], as_json=False)  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import StateError
+from edge.outputs.verdict import verdict
 from edge.values import INTENDED_USE, Report
 
 Picture = NDArray[np.uint8]  # grey [rows, columns]
@@ -55,7 +56,7 @@ def _draw_row(sheet: Colour, row: SheetRow, *, top: int) -> None:
     radiograph = _tile(row.standardised)
     prediction = row.report.prediction
     tiles: list[Colour] = [cv2.cvtColor(radiograph, cv2.COLOR_GRAY2BGR)]
-    captions = [(row.title, _verdict(row.report))]
+    captions = [(row.title, verdict(row.report))]
     if prediction is not None:
         tiles += [lung_overlay(radiograph, prediction.lung_mask), evidence_overlay(radiograph, prediction.evidence_map)]
         captions += [
@@ -102,13 +103,6 @@ def _similar_tile(picture: Picture | None) -> Colour:
         _write(tile, "no picture at hand", (56, _TILE // 2), size=0.46, ink=_DIM)
         return tile
     return cv2.cvtColor(cv2.resize(picture, (_TILE, _TILE), interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
-
-
-def _verdict(report: Report) -> str:
-    if report.prediction is None:
-        return f"not scored: {report.reason}"
-    answer = {True: ", positive", False: ", negative", None: ""}[report.positive]
-    return f"score {report.prediction.score:.2f}{answer}"
 
 
 def _write(sheet: Colour, text: str, place: tuple[int, int], *, size: float, ink: tuple[int, int, int] = _INK) -> None:

@@ -1,12 +1,13 @@
 """Report -> the result file, schema edge-cxr/report/1. Keys may be added, never removed or given another meaning."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edge.outputs.durable import write_durably
-from edge.values import INTENDED_USE, Report
+from edge.values import INTENDED_USE, Finding, Report
 
 SCHEMA = "edge-cxr/report/1"
 
@@ -32,6 +33,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "operating_point": report.operating_point,
         "decision": asdict(report.decision),
         "members": prediction.members if prediction else {},
+        "quality": [_quality(finding) for finding in report.findings],
         "lung_fraction": report.lung_fraction,
         "neighbours": [
             {
@@ -50,6 +52,12 @@ def report_json(report: Report) -> dict[str, Any]:
         "timings_s": {stage: round(spent_s, 6) for stage, spent_s in report.timings_s.items()},
         "intended_use": INTENDED_USE,
     }
+
+
+def _quality(finding: Finding) -> dict[str, Any]:
+    """A limit of null: there is none on that side. A value of null was no number."""
+    numbers = {"value": finding.value, "low": finding.low, "high": finding.high}
+    return {"check": finding.check, **{name: one if math.isfinite(one) else None for name, one in numbers.items()}}
 
 
 def encode(report: Report) -> str:

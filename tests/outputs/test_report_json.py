@@ -1,6 +1,7 @@
 """The result file, key by key: a public contract."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from reports import BUNDLE, gated, refused, scored, sha
 
 from edge.decision import UNDECIDED
 from edge.outputs.report_json import encode, report_json, write_result
-from edge.values import QUARANTINED, Reason
+from edge.values import QUARANTINED, Finding, Reason
 
 SCORED = {
     "schema": "edge-cxr/report/1",
@@ -26,6 +27,7 @@ SCORED = {
     "operating_point": 0.5,
     "decision": {"source": "bundle", "operating_point": 0.5, "temperature": None, "site_calibration": None},
     "members": {"resnet50": 0.75},
+    "quality": [],
     "lung_fraction": 0.31,
     "neighbours": [{"case_id": "c" * 16, "distance": 0.5, "label": "covid", "score": 0.9}],
     "knn_score": 0.9,
@@ -67,6 +69,18 @@ def test_a_gated_radiograph_shows_what_the_gate_saw_and_no_score() -> None:
     result = json.loads(encode(gated(1)))
     assert numbers_in(result) == {"lung_fraction"}
     assert result["source"]["view"] == "AP"
+
+
+def test_each_check_of_the_gate_is_told_with_its_limits() -> None:
+    findings = (
+        Finding("distance", 0.4, high=1.5),
+        Finding("contrast", math.nan, low=0.1, reason=Reason.POOR_QUALITY),
+    )
+    result = json.loads(encode(replace(gated(1), findings=findings)))
+    assert result["quality"] == [
+        {"check": "distance", "value": 0.4, "low": None, "high": 1.5},
+        {"check": "contrast", "value": None, "low": 0.1, "high": None},
+    ]
 
 
 def numbers_in(result: dict[str, Any]) -> set[str]:
