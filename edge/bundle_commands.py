@@ -1,4 +1,7 @@
-"""`edge-cxr bundle`: keys, signatures, and what a bundle holds. Thin; errors become exit codes in cli.py."""
+"""`edge-cxr bundle`: keys, signatures, and what a bundle holds. Thin; errors become exit codes in cli.py.
+
+Which bundles a box has is in shelf_commands.py.
+"""
 
 import json
 import os
@@ -9,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from edge import options
+from edge import options, shelf_commands
 from edge.bundle import PACKAGED_IDS, Bundle, open_bundle, sign_bundle
 from edge.config import resolve
 from edge.errors import BundleError
@@ -26,7 +29,17 @@ LAZY = {
 
 @click.group(cls=LazyGroup, lazy=LAZY)
 def bundle() -> None:
-    """Make model bundles, look at them, and sign them."""
+    """Make model bundles, look at them, sign them, and choose which one the box uses."""
+
+
+for _command in (
+    shelf_commands.install,
+    shelf_commands.activate,
+    shelf_commands.rollback,
+    shelf_commands.list_command,
+    shelf_commands.remove,
+):
+    bundle.add_command(_command)
 
 
 @bundle.command(epilog="Example: edge-cxr bundle keygen /secure/site.key")

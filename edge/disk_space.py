@@ -18,16 +18,16 @@ class Reserve:
         """How much is kept of a disk of this size."""
         return self._of(shutil.disk_usage(self._folder).total)
 
-    def shortage(self) -> str | None:
-        """Why nothing more may be taken, None when there is room."""
+    def shortage(self, *, further_bytes: int = 0) -> str | None:
+        """Why nothing more may be taken, None when there is room. further_bytes: what is about to be written."""
         usage = shutil.disk_usage(self._folder)
         reserve = self._of(usage.total)
-        self._short = usage.free < reserve * (_AGAIN if self._short else 1.0)
+        self._short = usage.free - further_bytes < reserve * (_AGAIN if self._short else 1.0)
         if not self._short:
             return None
         return (
             f"the disk of {self._folder} is full: {usage.free / 1e6:.0f} MB are free, {reserve / 1e6:.0f} MB are kept "
-            "in reserve"
+            f"in reserve{f', and {further_bytes / 1e6:.0f} MB would be added' if further_bytes else ''}"
         )
 
     def _of(self, total_bytes: int) -> float:
