@@ -10,7 +10,7 @@ from edge.bundle import Bundle
 from edge.config import NEEDS_RESTART, Config
 from edge.errors import BundleError, EdgeError
 from edge.metrics import Metrics
-from edge.shelf import ACTIVE, SHORT, active_id, open_configured
+from edge.shelf import ACTIVE, SHORT, active_id, mark_version, open_configured
 
 _LOOK_EACH_S = 2.0
 
@@ -31,7 +31,7 @@ class Changes:
         self._read, self._metrics, self._logger = read, metrics, logger
         self._asked = False
         self._wake = threading.Event()
-        self._refused: str | None = None  # a bundle, or what was wrong: not tried, and told, again and again
+        self._tried: object = None  # active.json as it was when the active bundle was last tried: once is enough
 
     def ask(self) -> None:
         """Read the configuration again; called by a signal's handler."""
@@ -58,12 +58,10 @@ class Changes:
 
     def refused(self, wanted: Wanted, fault: Exception) -> None:
         """What was wanted did not prove itself; the former goes on."""
-        self._refused = wanted.bundle.id[:SHORT]
         self._count(wanted.is_switch, "refused")
         self._logger.error(f"the former configuration and bundle go on: {fault}")
 
     def taken(self, wanted: Wanted) -> None:
-        self._refused = None
         self._count(wanted.is_switch, "taken")
 
     def _reloaded(self, serving: Wanted) -> Wanted | None:
@@ -73,6 +71,7 @@ class Changes:
                 if getattr(config, key) != getattr(serving.config, key):
                     self._logger.warning(f"{key} has changed in the configuration; it counts after a restart")
                     config = replace(config, **{key: getattr(serving.config, key)})
+            self._tried = mark_version(Path(config.state))
             return Wanted(config, open_configured(config))
         except EdgeError as fault:
             self._metrics.reloaded("refused")
@@ -82,17 +81,19 @@ class Changes:
     def _switched(self, serving: Wanted) -> Wanted | None:
         if serving.config.bundle != ACTIVE:
             return None
-        active = None
+        state = Path(serving.config.state)
+        version = mark_version(state)
+        if version == self._tried:
+            return None
         try:
-            active = active_id(Path(serving.config.state))
-            if active in (self._refused, serving.bundle.id[:SHORT]):
+            if active_id(state) == serving.bundle.id[:SHORT]:
                 return None
+            self._tried = version
             return Wanted(serving.config, open_configured(serving.config), is_switch=True)
         except BundleError as fault:
-            if self._refused != (active or str(fault)):
-                self._refused = active or str(fault)
-                self._metrics.switched("refused")
-                self._logger.error(f"the bundle is not changed: {fault}")
+            self._tried = version
+            self._metrics.switched("refused")
+            self._logger.error(f"the bundle is not changed: {fault}")
             return None
 
     def _count(self, is_switch: bool, outcome: str) -> None:
