@@ -101,3 +101,64 @@ def test_who_puts_waits_for_a_place_until_it_is_over() -> None:
     go_on.set()
     belt.line.finish()
     assert belt.line.depth("stuck") == 0
+
+
+def test_how_long_the_slowest_step_is_under_way() -> None:
+    go_on = {1: threading.Event(), 2: threading.Event()}
+    begun = threading.Semaphore(0)
+
+    def step(number: int) -> None:
+        begun.release()
+        assert go_on[number].wait(PATIENCE_S)
+
+    belt = Belt(Stage("stuck", step, threads=2))
+    belt.line.start()
+    assert belt.line.stalled_s() == 0
+    for number in (1, 2):
+        belt.line.put(number, is_over=lambda: False)
+        assert begun.acquire(timeout=PATIENCE_S)
+        time.sleep(0.2)
+    both_s = belt.line.stalled_s()
+    assert both_s >= 0.4
+    go_on[1].set()
+    deadline = time.monotonic() + PATIENCE_S
+    while belt.line.stalled_s() > both_s:  # the one that began first is done
+        assert time.monotonic() < deadline
+    assert belt.line.stalled_s() > 0
+    go_on[2].set()
+    belt.line.finish()
+    assert belt.line.stalled_s() == 0
+
+
+def test_a_step_that_fails_is_not_under_way_any_more() -> None:
+    def fail(number: int) -> None:
+        raise OSError("disk")
+
+    belt = Belt(Stage("fail", fail))
+    belt.run(range(3))
+    assert belt.line.stalled_s() == 0
+    assert len(belt.faults) == 1
+
+
+def test_who_finishes_gives_signs_of_life_until_all_is_done() -> None:
+    """Also where there is no place to say that nothing more comes."""
+    go_on = threading.Event()
+    out: list[int] = []
+    signs: list[int] = []
+
+    def slow(number: int) -> None:
+        assert go_on.wait(PATIENCE_S)
+        out.append(number)
+
+    def meanwhile() -> None:
+        signs.append(len(out))
+        if len(signs) == 3:
+            go_on.set()
+
+    belt = Belt(Stage("slow", slow), queue_size=1)
+    belt.line.start()
+    for number in range(2):
+        belt.line.put(number, is_over=lambda: False)
+    belt.line.finish(meanwhile)
+    assert out == [0, 1]
+    assert signs[:3] == [0, 0, 0]
