@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -74,7 +75,7 @@ def list_command(as_json: bool, config: Path | None, state: str | None) -> None:
     table = Table("bundle", "id", "role", "active", "size", "signed by", "installed (UTC)")
     for one in shelf:
         table.add_row(*_row(one))
-    Console(markup=False, highlight=False).print(table)
+    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
     _warn_unless_active(_origins(config, state))
 
 
