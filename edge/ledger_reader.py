@@ -14,6 +14,7 @@ import numpy as np
 from edge.audit import Head, head_of
 from edge.errors import StateError
 from edge.schema import check_version
+from edge.shadow_pairs import ShadowPair, Verdict
 from edge.similarity import Extent, NumberedCase
 from edge.values import FinishedCase
 
@@ -165,6 +166,17 @@ class LedgerReader:
             )[0]
         )
 
+    def shadow_pairs(self, candidate: str) -> list[ShadowPair]:
+        """What was recorded of candidates whose ids begin so, in the order in which it came."""
+        rows = self._all(
+            "SELECT sha256, active_id, candidate_id, active_score, active_positive, active_reason, active_s, "
+            "candidate_score, candidate_positive, candidate_reason, candidate_s FROM shadow "
+            "WHERE substr(candidate_id, 1, ?2) = ?1 ORDER BY at_s",
+            candidate,
+            len(candidate),
+        )
+        return [ShadowPair(row[0], row[1], row[2], _verdict(*row[3:7]), _verdict(*row[7:])) for row in rows]
+
     def audit_head(self) -> Head:
         """Where the audit log ends now; to be noted elsewhere, as in the daemon's log."""
         try:
@@ -220,6 +232,10 @@ def _numbered(row: tuple[int, str, bytes, str | None, float | None, str | None, 
         view=view,
         judged_s=judged_s,
     )
+
+
+def _verdict(score: float | None, positive: int | None, reason: str | None, engine_s: float | None) -> Verdict:
+    return Verdict(score, None if positive is None else bool(positive), reason, engine_s)
 
 
 def ledger_error(path: Path, fault: apsw.Error) -> StateError:

@@ -14,7 +14,7 @@ import apsw
 
 from edge.errors import StateError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 RARE = "event NOT IN ('scored', 'not_scored')"  # in the words of the index, which is only used for these
 _SPACE = 3  # times what is written anew: what is changed in one step lies there twice and once more in its log
 
@@ -46,6 +46,15 @@ CREATE TABLE forgotten (case_key TEXT PRIMARY KEY, forgotten_s REAL NOT NULL) ST
 _NOTES = """
 CREATE TABLE notes (sha256 TEXT PRIMARY KEY, note TEXT NOT NULL, noted_s REAL NOT NULL) STRICT, WITHOUT ROWID;
 """
+# By both bundles: what was compared with an earlier one stays what it was. Not a report: nobody is told of it.
+_SHADOW = """
+CREATE TABLE shadow (
+  sha256 TEXT NOT NULL, candidate_id TEXT NOT NULL, active_id TEXT NOT NULL,
+  active_score REAL, active_positive INTEGER, active_reason TEXT, active_s REAL,
+  candidate_score REAL, candidate_positive INTEGER, candidate_reason TEXT, candidate_s REAL,
+  at_s REAL NOT NULL,
+  PRIMARY KEY (sha256, candidate_id, active_id)) STRICT, WITHOUT ROWID;
+"""
 _SIGHTINGS = """
 CREATE TABLE sightings (path_key BLOB PRIMARY KEY, look BLOB NOT NULL, sha256 TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """
@@ -69,7 +78,7 @@ _AUDIT = "".join(f"{statement};\n" for statement in AUDIT.values())
 
 # From each version to this one; 0 is an empty file. A number is never given twice: the index knows cases by it.
 _STEPS = {
-    0: _CASES + _ASIDE + _NOTES + _SIGHTINGS + _INDEX_OF_SIGHTINGS + _AUDIT,
+    0: _CASES + _ASIDE + _NOTES + _SIGHTINGS + _INDEX_OF_SIGHTINGS + _AUDIT + _SHADOW,
     1: "DROP INDEX cases_by_id; DROP INDEX cases_by_instance; ALTER TABLE cases RENAME TO cases_of_version_1;"
     + _CASES
     + """
@@ -82,7 +91,8 @@ DROP TABLE cases_of_version_1;
     + _ASIDE
     + _NOTES
     + _INDEX_OF_SIGHTINGS
-    + _AUDIT,
+    + _AUDIT
+    + _SHADOW,
     2: "DROP INDEX superseded_by_digest; ALTER TABLE superseded RENAME TO superseded_of_version_2;"
     + _SUPERSEDED
     + """
@@ -91,7 +101,9 @@ SELECT sha256, bundle_id, report, finished_s, superseded_s FROM superseded_of_ve
 DROP TABLE superseded_of_version_2;
 """
     + _NOTES
-    + _AUDIT,
+    + _AUDIT
+    + _SHADOW,
+    3: _SHADOW,
 }
 
 
@@ -110,9 +122,11 @@ def migrate(connection: apsw.Connection) -> None:
 
 
 def _changed_bytes(connection: apsw.Connection, version: int) -> int:
-    """About what is written anew: of version 1 everything, of version 2 the superseded reports."""
+    """About what is written anew: all of version 1, the superseded reports of version 2, nothing of version 3."""
     if version == 1:
         return Path(connection.filename).stat().st_size
+    if version == 3:
+        return 0
     return int(connection.execute("SELECT total(octet_length(report) + 200) FROM superseded").get)
 
 

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 
 import apsw
@@ -22,6 +23,7 @@ from edge.errors import DiskFailed
 from edge.ledger_reader import LedgerReader, ledger_error
 from edge.outputs.durable import sync_folder
 from edge.schema import migrate
+from edge.shadow_pairs import ShadowPair
 from edge.values import EngineIdentity, Report, Sighting
 
 _BUNDLE_DIGITS = 12  # of a bundle's id, as in the names of the results' folders
@@ -104,6 +106,27 @@ class Ledger(LedgerReader):
             json.dumps(keys),
         )
         return [row[0] for row in rows]
+
+    def record_shadow(self, pair: ShadowPair) -> bool:
+        """Commit what a candidate said of a case, in place of what it said before. False when the case is not there any
+        more: it was forgotten, or is judged again.
+        """
+        judged = "SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE EXISTS "
+        with self._transaction() as connection:
+            connection.execute(
+                f"INSERT OR REPLACE INTO shadow {judged} (SELECT 1 FROM cases WHERE sha256 = ? AND bundle_id = ?)",
+                (
+                    pair.sha256,
+                    pair.candidate_id,
+                    pair.active_id,
+                    *astuple(pair.active),
+                    *astuple(pair.candidate),
+                    time.time(),
+                    pair.sha256,
+                    pair.active_id,
+                ),
+            )
+            return bool(connection.changes())
 
     def changed_elsewhere(self) -> bool:
         """True when another process has written since this was last asked, such as a requeue or a forget."""

@@ -207,7 +207,7 @@ class Upkeep(Ledger):
             key = forgotten_key(self._site_key, sha256)
             connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (key, time.time()))
             connection.execute("UPDATE sightings SET sha256 = ? WHERE sha256 = ?", (key, sha256))
-            for table in (*_TABLES, "requeued", "notes"):
+            for table in (*_TABLES, "requeued", "notes", "shadow"):
                 connection.execute(f"DELETE FROM {table} WHERE sha256 = ?", (sha256,))
         # By this one the command, run again, knows its own work from a mistyped case id.
         key = forgotten_key(self._site_key, case_id)

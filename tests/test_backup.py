@@ -20,6 +20,7 @@ from edge.backup import backup, restore
 from edge.errors import StateError, UsageError
 from edge.forget import forget
 from edge.ledger_copy import check_copy, documents
+from edge.shadow_pairs import ShadowPair, Verdict
 from edge.state import StateFolder, lock_state, open_state
 from edge.store import Ledger
 from edge.upkeep import Upkeep
@@ -45,6 +46,8 @@ def daemon(state: StateFolder, incoming: Path) -> Iterator[Ledger]:
         finish(scored(1), state, ledger, incoming)
         finish(refused(2), state, ledger, incoming)
         finish(replace(scored(1, score=0.25), bundle_id=OTHER), state, ledger, incoming, after="keep")
+        verdict = Verdict(0.5, True, None, 0.25)
+        ledger.record_shadow(ShadowPair(sha(1), BUNDLE, "d" * 64, verdict, verdict))
         yield ledger
 
 

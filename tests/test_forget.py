@@ -21,6 +21,7 @@ from edge.mentions import result_without
 from edge.outputs.durable import write_durably
 from edge.outputs.report_json import encode, report_json, write_result
 from edge.requeue import choose, requeue
+from edge.shadow_pairs import ShadowPair, Verdict
 from edge.state import StateFolder, files_held, open_state
 from edge.store import Ledger
 from edge.upkeep import Document, Mentions, Upkeep
@@ -70,6 +71,8 @@ def fill(state: StateFolder, ledger: Ledger, incoming: Path, *, others: int = 60
     finish(scored(2), state, ledger, incoming)
     with Upkeep(state.ledger, site_key=state.site_key) as upkeep:
         requeue(choose(upkeep, [CASE]), state, upkeep)
+    verdict = Verdict(0.5, True, None, 0.25)
+    assert ledger.record_shadow(ShadowPair(GONE, BUNDLE, "d" * 64, verdict, verdict))
     (state.archive / f"{CASE}.dcm").write_bytes(PIXELS)
     (state.archive / f".{CASE}.dcm.part").write_bytes(PIXELS[:900])
     (state.results(BUNDLE) / f".{CASE}.json.part").write_bytes(b"{")

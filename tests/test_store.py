@@ -13,7 +13,8 @@ from reports import BUNDLE, gated, refused, scored, sha, sighting_of, source
 from edge.errors import StateError
 from edge.ledger_reader import EarlierInstance, LedgerReader
 from edge.outputs.report_json import encode, report_json
-from edge.schema import SCHEMA_VERSION
+from edge.schema import AUDIT, SCHEMA_VERSION
+from edge.shadow_pairs import ShadowPair, Verdict
 from edge.store import Ledger
 from edge.values import Reason, Report, Sighting
 
@@ -388,13 +389,68 @@ def test_a_ledger_of_version_2_is_taken_over_whole(tmp_path: Path) -> None:
         assert ledger.audit_head().number == 1
 
 
+VERSION_3 = (
+    VERSION_2.replace(
+        "CREATE TABLE superseded (\n  sha256",
+        "CREATE TABLE superseded (\n  number INTEGER PRIMARY KEY AUTOINCREMENT,\n  sha256",
+    ).replace("PRAGMA user_version = 2;", "PRAGMA user_version = 3;")
+    + "CREATE TABLE notes (sha256 TEXT PRIMARY KEY, note TEXT NOT NULL, noted_s REAL NOT NULL) STRICT, WITHOUT ROWID;\n"
+    + "".join(f"{statement};\n" for statement in AUDIT.values())
+)
+
+
+def test_a_ledger_of_version_3_gets_a_table_for_the_shadow(tmp_path: Path) -> None:
+    """All else stays as it is, to the last entry of its audit log."""
+    new, old = tmp_path / "new.sqlite", tmp_path / "old.sqlite"
+    with Ledger(new, site_key=KEY) as ledger:
+        record(ledger, scored(1), file_in(tmp_path))
+        requeue(new, sha(1))
+        record(ledger, scored(1, score=0.25), None)
+        record(ledger, refused(2), None)
+        requeue(new, sha(2))
+    connection = apsw.Connection(str(old))
+    connection.execute(VERSION_3)
+    connection.execute(f"ATTACH '{new}' AS new")
+    tables = ("cases", "requeued", "superseded", "forgotten", "notes", "sightings", "audit")
+    connection.execute("".join(f"INSERT INTO {table} SELECT * FROM new.{table};" for table in tables))
+    rows = {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in tables}
+    connection.close()
+    assert [len(rows[table]) for table in ("cases", "superseded", "audit")] == [2, 1, 3]
+    with pytest.raises(StateError, match=r"has schema 3.*start edge-cxr watch once"):
+        LedgerReader(old)
+    for _ in range(2):
+        with Ledger(old, site_key=KEY) as ledger:
+            taken = ledger._connection
+            assert {table: taken.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in tables} == rows
+            assert ledger.record_shadow(PAIR)
+            assert ledger.shadow_pairs("") == [PAIR]
+
+
+PAIR = ShadowPair(sha(1), "b" * 64, "c" * 64, Verdict(0.25, True, None, 0.5), Verdict(None, None, "no_lungs", 0.75))
+
+
+def test_what_a_candidate_said_is_kept_while_its_case_is(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.sqlite", site_key=KEY) as ledger:
+        assert not ledger.record_shadow(PAIR)  # no such case
+        record(ledger, scored(1), None)
+        assert ledger.record_shadow(PAIR)
+        again = replace(PAIR, candidate=Verdict(0.5, False, None, 0.25))
+        assert ledger.record_shadow(again)
+        other = replace(PAIR, candidate_id="d" * 64)
+        assert ledger.record_shadow(other)
+        assert not ledger.record_shadow(replace(PAIR, active_id="e" * 64))  # which has not judged it
+        assert ledger.shadow_pairs("cc") == [again]
+        assert ledger.shadow_pairs("d" * 64) == [other]
+        assert ledger.shadow_pairs("e") == []
+
+
 def test_all_ways_to_this_version_end_in_the_same_tables(tmp_path: Path) -> None:
     schemas = []
-    for name, begin in (("new", ""), ("1", VERSION_1), ("2", VERSION_2)):
+    for name, begin in (("new", ""), ("1", VERSION_1), ("2", VERSION_2), ("3", VERSION_3)):
         connection = apsw.Connection(str(tmp_path / name))
         connection.execute(begin)
         connection.close()
         with Ledger(tmp_path / name, site_key=KEY) as ledger:
             rows = ledger._connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
             schemas.append([(name, sql) for name, sql in rows])
-    assert schemas[0] == schemas[1] == schemas[2]
+    assert schemas[0] == schemas[1] == schemas[2] == schemas[3]
