@@ -29,6 +29,7 @@ class Config:
 
     state: str = "./edge-cxr-state"
     bundle: str = "research"
+    shadow: str = ""
     backend: str = "auto"
     precision: str = "auto"
     after: str = "keep"

@@ -48,11 +48,12 @@ class ScoreLine:
         *,
         threads: int,
         unless_stopped: Callable[[Step], Step],
+        around_decode: Callable[[Step], Step],
         around_score: Callable[[Step], Step],
         on_fault: Callable[[BaseException], None],
         is_faulty: Callable[[], bool],
     ) -> Line[Taken]:
-        """threads: how many decode. unless_stopped, around_score: what else is done at a step."""
+        """threads: how many decode. unless_stopped, around_*: what else is done at a step."""
         box, in_flight = self._box, self.in_flight
         look_again = partial(self._intake.inbox.look_again, after_s=self._unfinished_after_s)
         decode = Decode(self._pipeline, look_again, in_flight=in_flight)
@@ -70,7 +71,9 @@ class ScoreLine:
         )
         line = Line(
             [
-                Stage("decode", unless_stopped(decode), threads=threads, drop=lambda taken: taken.close()),
+                Stage(
+                    "decode", unless_stopped(around_decode(decode)), threads=threads, drop=lambda taken: taken.close()
+                ),
                 Stage("score", unless_stopped(around_score(score))),
                 Stage("write", write),
             ],

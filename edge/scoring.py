@@ -2,7 +2,8 @@
 
 main thread:  inbox -> Take -> [queue] -> threads: Decode -> [queue] -> thread: Score -> [queue] -> thread: Write
 A GPU without a plan: the CPU scores, and one more thread has the plan built and then changes engines. Another runs the
-known-answer test again and again, and one removes what has been kept long enough. Owned by daemon.py.
+known-answer test again and again, one removes what has been kept long enough, and one may score with a candidate
+(shadow.py). Owned by daemon.py.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +34,7 @@ from edge.reembed import reembed_when_idle
 from edge.retention import retain_regularly
 from edge.score_line import ScoreLine, Step
 from edge.scrape import ledger_measured
+from edge.shadow import Shadow
 from edge.similarity import SimilarCases
 from edge.site_calibration import CalibrationStore
 from edge.stages import Taken
@@ -179,17 +182,21 @@ class Scoring:
 
     def _work(self, pipeline: Pipeline, intake: Intake, drift: DriftWatch, decoders: DecodePool) -> None:
         over = Beating(self._over, self._box.heartbeat)
-        stages = ScoreLine(self._box, self._config, pipeline, intake, is_over=over.is_set)
+        shadow = Shadow(self._box, self._config, self._bundle)
+        box = replace(self._box, on_report=shadow.after(self._box.on_report))
+        stages = ScoreLine(box, self._config, pipeline, intake, is_over=over.is_set)
         line = stages.line(
             threads=decoders.threads,
             unless_stopped=self._unless_stopped,
+            around_decode=shadow.around,
             around_score=lambda score: drift.around(self._scored(score)),
             on_fault=self.fail,
             is_faulty=lambda: self._fault is not None,
         )
         self._box.heartbeat.stalled_s = line.stalled_s
         line.start()
-        with self._reembedding(lambda: not stages.in_flight and not any(intake.hindrances().values())):
+        idle = self._reembedding(lambda: not stages.in_flight and not any(intake.hindrances().values()))
+        with idle, shadow.beside(lambda: not stages.in_flight):
             try:
                 for sighting in intake.sightings(over):
                     taken = stages.take(sighting)

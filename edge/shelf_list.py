@@ -7,7 +7,7 @@ from typing import Any
 from edge.bundle import PACKAGED_IDS
 from edge.errors import BundleError, UsageError
 from edge.seal import MANIFEST, SealedManifest, read_pinned, read_signed
-from edge.shelf import SHORT, Mark, folder, installed_keys, read_mark
+from edge.shelf import SHORT, Mark, folder, installed_keys, place, read_mark
 from edge.strict_json import read_json
 
 _LEAST_DIGITS = 4  # by which an id may be called
@@ -54,6 +54,16 @@ def find_key(state: Path, told: str) -> str:
     if found:
         raise UsageError(f"{told!r} may be any of {', '.join(found)}; say more digits of the id")
     raise UsageError(f"{told!r} is no bundle of this box; it has {known}. Run: edge-cxr bundle install FOLDER")
+
+
+def find_place(state: Path, told: str) -> str:
+    """Of a bundle on the shelf, or in a folder anywhere, as `open_bundle` takes it. Raises UsageError."""
+    try:
+        return place(state, find_key(state, told))
+    except UsageError:
+        if Path(told).is_dir():
+            return told
+        raise
 
 
 def _shelved(state: Path, key: str, mark: Mark) -> Shelved:

@@ -25,7 +25,7 @@ def test_every_reason_and_warning_is_explained_once() -> None:
 
 def test_every_setting_is_documented_with_its_default() -> None:
     rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", (DOCS / "configuration.md").read_text(), re.MULTILINE)
-    shown = {field.name: json.dumps(field.default).strip('"') for field in fields(Config)}
+    shown = {field.name: json.dumps(field.default).strip('"') or '""' for field in fields(Config)}
     assert dict(rows) == shown
     assert len(rows) == len(shown)
 
