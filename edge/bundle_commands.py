@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from edge import options, shelf_commands
+from edge import options, shadow_commands, shelf_commands
 from edge.bundle import PACKAGED_IDS, Bundle, open_bundle, sign_bundle
 from edge.config import resolve
 from edge.errors import BundleError
@@ -38,6 +38,7 @@ for _command in (
     shelf_commands.rollback,
     shelf_commands.list_command,
     shelf_commands.remove,
+    shadow_commands.compare_command,
 ):
     bundle.add_command(_command)
 

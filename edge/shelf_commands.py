@@ -19,7 +19,7 @@ from edge.errors import UsageError
 from edge.reading_room import open_pipeline
 from edge.shelf import ACTIVE, SHORT, place
 from edge.shelf_changes import Activated
-from edge.shelf_list import Shelved, find_key, list_shelf
+from edge.shelf_list import Shelved, find_key, find_place, list_shelf
 from edge.state import existing_state
 
 
@@ -130,6 +130,8 @@ def _check_unused(key: str, state: Path, settings: Config) -> None:
     """Raises UsageError when a setting names the folder."""
     if settings.bundle != ACTIVE and Path(settings.bundle).resolve() == Path(place(state, key)).resolve():
         raise UsageError(f"the setting bundle names {key}; change it first")
+    if settings.shadow and find_place(state, settings.shadow) == place(state, key):
+        raise UsageError(f"the setting shadow names {key}; change it first")
 
 
 def _row(one: Shelved) -> list[str]:
