@@ -1,6 +1,7 @@
 """A candidate in the shadow: what it says is recorded and nothing else, and nothing waits for it."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -119,9 +120,11 @@ def test_the_candidate_has_its_say_once_nothing_is_in_flight(
         stage.is_idle = False
         digests = [stage.finish(path) for path in radiographs[:2]]
         wait_until(lambda: len(stage.told) == 2)  # which does not wait
-        assert stage.pairs() == []
+        time.sleep(0.5)
+        assert len(stage.shadow._queue) == held_radiographs() == 2
         stage.is_idle = True
         wait_until(lambda: stage.counted("flipped", 2))
+        wait_until(lambda: held_radiographs() == 0)
     pairs = stage.pairs()
     assert [pair.sha256 for pair in pairs] == digests
     for pair in pairs:
@@ -131,6 +134,26 @@ def test_the_candidate_has_its_say_once_nothing_is_in_flight(
         assert pair.candidate.score is not None
         assert pair.candidate.engine_s is not None
     assert not (stage.state.root / "results").exists()
+
+
+def held_radiographs() -> int:
+    """In memory."""
+    links = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return sum("memfd:radiograph" in name for name in links)
+
+
+def test_one_that_arrives_meanwhile_goes_before_the_candidates_engine(
+    make: Callable[..., Stage], eager: Path, radiographs: list[Path]
+) -> None:
+    stage = make(eager)
+    stage.finish(radiographs[0])
+    stage.is_idle = False
+    with stage.shadow.beside(lambda: stage.is_idle or len(stage.shadow._queue) > 0):  # until it is taken
+        wait_until(lambda: len(stage.shadow._queue) == 0)
+        time.sleep(1.0)
+        assert stage.pairs() == []
+        stage.is_idle = True
+        wait_until(stage.pairs)
 
 
 def test_a_gate_of_one_alone_is_told(
