@@ -14,8 +14,9 @@ from edge.bundle import Bundle, open_bundle
 from edge.config import Config
 from edge.engines import open_engine
 from edge.engines.plans import PlanStore
-from edge.errors import RadiographError, UsageError
+from edge.errors import RadiographError, Stopped, UsageError
 from edge.imaging.decode_pool import open_decoder
+from edge.imaging.decoder import Decoder
 from edge.known_answer import known_answers
 from edge.log import FIELDS
 from edge.pipeline import Pipeline
@@ -38,6 +39,7 @@ class Shadow:
     def __init__(self, box: Box, config: Config, active: Bundle) -> None:
         self._box, self._config, self._active = box, config, active
         self._queue = ShadowQueue()
+        self._decoder: Decoder | None = None
         self.is_on = bool(config.shadow) and not box.once
 
     def around(self, decode: Step) -> Step:
@@ -77,12 +79,18 @@ class Shadow:
             yield
             return
         with self._queue, beside("shadow", lambda over: self._work(over, is_idle), self._ended):
-            yield
+            try:
+                yield
+            finally:
+                if self._decoder is not None:  # or a file that takes long would hold up a stop
+                    self._decoder.give_up()
 
     def _ended(self, fault: BaseException) -> None:
         """From here on each radiograph counts as skipped."""
+        if isinstance(fault, Stopped):
+            return
         self._queue.close()
-        self._box.logger.error(f"the shadow {self._config.shadow!r} has ended, scoring goes on without it: {fault}")
+        self._box.logger.warning(f"the shadow {self._config.shadow!r} has ended, scoring goes on without it: {fault}")
 
     def _work(self, over: threading.Event, is_idle: Callable[[], bool]) -> None:
         if not _waited(over, is_idle):
@@ -107,7 +115,7 @@ class Shadow:
         site = CalibrationStore(box.state.root, site_key=box.state.site_key).find(bundle)
         plans = PlanStore(box.state.plans, site_key=box.state.site_key, trusted_keys=config.trusted_keys)
         with contextlib.ExitStack() as opened:
-            decoder = opened.enter_context(open_decoder(config, bundle, box.state.site_key))
+            decoder = self._decoder = opened.enter_context(open_decoder(config, bundle, box.state.site_key))
             engine = open_engine(
                 bundle, backend=config.backend, precision=config.precision, plans=plans, find=box.gpu.find
             )

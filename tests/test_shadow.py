@@ -1,6 +1,8 @@
 """A candidate in the shadow: what it says is recorded and nothing else, and nothing waits for it."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -59,11 +61,13 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 class Stage:
     """A box whose daemon is not run: radiographs get a result as if it were, and the shadow is real."""
 
-    def __init__(self, opened: ExitStack, folder: Path, active: Path, shadow: str, *, once: bool = False) -> None:
+    def __init__(
+        self, opened: ExitStack, folder: Path, active: Path, shadow: str, *, once: bool = False, **further: Any
+    ) -> None:
         self.state: StateFolder = used_state(folder / "state")
         self.ledger = opened.enter_context(Ledger(self.state.ledger, site_key=self.state.site_key))
         self.log, self.metrics = Kept(), Metrics()
-        config = Config(state=str(self.state.root), shadow=shadow, backend="openvino")
+        config = Config(state=str(self.state.root), shadow=shadow, backend="openvino", **further)
         self.active: Bundle = open_bundle(str(active))
         nothing: Any = None
         standing = Standing(self.log.logger)
@@ -154,6 +158,22 @@ def test_one_that_arrives_meanwhile_goes_before_the_candidates_engine(
         assert stage.pairs() == []
         stage.is_idle = True
         wait_until(stage.pairs)
+
+
+def test_a_file_that_will_not_decode_holds_no_stop_up(
+    make: Callable[..., Stage], eager: Path, radiographs: list[Path]
+) -> None:
+    stage = make(eager, decode_limit_s=3600.0)
+    with stage.beside():
+        wait_until(lambda: any("in the shadow" in line for line in stage.log.lines))
+        decoder = stage.shadow._decoder
+        assert decoder is not None
+        assert decoder.pid is not None
+        os.kill(decoder.pid, signal.SIGSTOP)
+        stage.finish(radiographs[0])
+        wait_until(lambda: len(stage.shadow._queue) == 0)
+    assert stage.pairs() == []
+    assert not any("has ended" in line for line in stage.log.lines)
 
 
 def test_a_gate_of_one_alone_is_told(
