@@ -4,6 +4,7 @@ Owned by daemon.py.
 """
 
 import contextlib
+import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -59,9 +60,21 @@ def signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[No
         yield
         return
     handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-    before = {number: signal.signal(number, lambda *_, act=act: act()) for number, act in handlers.items()}
+    # A handler runs between any two steps of the main thread, and within another: what takes a lock there, as an Event
+    # does, may wait for itself. It only notes what came; a thread does it.
+    came: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+    thread = threading.Thread(target=_do_each, args=(came,), name="signals")
+    thread.start()
+    before = {number: signal.signal(number, lambda *_, act=act: came.put(act)) for number, act in handlers.items()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        came.put(None)
+        thread.join()
+
+
+def _do_each(came: "queue.SimpleQueue[Callable[[], None] | None]") -> None:
+    while (act := came.get()) is not None:
+        act()
