@@ -57,7 +57,7 @@ def _install(options: argparse.Namespace) -> str:
     layout = _layout(options)
     gpu = None if options.gpu is None else bool(options.gpu)
     version = steps.install(layout, options.wheelhouse, gpu=gpu, start=options.start)
-    if not layout.here or options.start or Services(layout).is_active():
+    if not layout.here or options.start or Services(layout).is_running():
         return f"{version.name} is in use"
     started = " ".join(unit for unit in files.units(layout) if unit == "edge-cxr.service" or unit.endswith(".timer"))
     return (

@@ -28,12 +28,14 @@ def lay_down(layout: Layout, version: Path, machine: Machine) -> None:
     """Put a version's files in place, and remove those of the version before that it no longer has."""
     source = share_of(version) / "systemd"
     placed = {name: source / path for name, path in _places(source, layout, machine).items()}
+    had = laid_down(layout)
+    _list(layout, {*had, *placed})  # first, so that uninstalling knows all of them wherever this is cut short
     for name, path in placed.items():
         _copy(path, layout.path_of(name))
     _link_command(layout)
-    for name in set(laid_down(layout)) - set(placed):
+    for name in set(had) - set(placed):
         _remove(layout, name)
-    layout.laid_down.write_text(json.dumps(sorted(placed), indent=1) + "\n")
+    _list(layout, set(placed))
     if not layout.configuration.exists():
         _copy(share_of(version) / "edge-cxr.toml", layout.configuration)
 
@@ -81,6 +83,12 @@ def laid_down(layout: Layout) -> list[str]:
         return []
 
 
+def _list(layout: Layout, names: set[str]) -> None:
+    fresh = layout.laid_down.with_name(f".{layout.laid_down.name}.fresh")
+    fresh.write_text(json.dumps(sorted(names), indent=1) + "\n")
+    fresh.replace(layout.laid_down)
+
+
 def _copy(path: Path, to: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     fresh = to.with_name(f".{to.name}.fresh")
@@ -101,5 +109,6 @@ def _link_command(layout: Layout) -> None:
 def _remove(layout: Layout, name: str) -> None:
     path = layout.path_of(name)
     path.unlink(missing_ok=True)
-    if path.parent.name.endswith(".d") and path.parent.parent.name == "system" and not any(path.parent.iterdir()):
-        path.parent.rmdir()
+    folder = path.parent
+    if folder.name.endswith(".d") and folder.parent.name == "system" and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

@@ -36,6 +36,11 @@ class Layout:
         return self.program / "laid-down.json"
 
     @property
+    def restart_due(self) -> Path:
+        """Is there from before a switch until the daemon runs with it; names the version that ran before."""
+        return self.program / "restart-due"
+
+    @property
     def configuration(self) -> Path:
         return self.root / "etc/edge-cxr/edge-cxr.toml"
 

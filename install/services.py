@@ -3,12 +3,15 @@
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from install.errors import InstallError
 from install.layout import Layout
 
 DAEMON = "edge-cxr.service"
+_WRONG_ANSWERS = "out of service"  # its status begins so
+_LOOK_EACH_S = 0.2
 
 
 def systemd_version() -> int | None:
@@ -38,12 +41,22 @@ class Services:
         if self.running:
             _run("systemctl", "daemon-reload")
 
-    def is_active(self) -> bool:
-        return self.running and _runs("systemctl", "is-active", "--quiet", DAEMON)
+    def is_running(self) -> bool:
+        """Or is being started, perhaps again and again."""
+        return self.running and _property("ActiveState") in ("active", "reloading", "activating")
 
     def restart(self) -> bool:
-        """Returns when the daemon has given its known answers; False when it did not."""
-        return _runs("systemctl", "restart", DAEMON)
+        """Returns when the daemon has given its known answers; False when it did not, or gave wrong ones: then it stays
+        to say so, and is not started.
+        """
+        restarting = subprocess.Popen(["systemctl", "restart", DAEMON], stderr=subprocess.DEVNULL)
+        while restarting.poll() is None:
+            if _property("ActiveState") == "activating" and _property("StatusText").startswith(_WRONG_ANSWERS):
+                restarting.terminate()
+                restarting.wait()
+                return False
+            time.sleep(_LOOK_EACH_S)
+        return restarting.returncode == 0
 
     def enable(self, units: list[str]) -> None:
         """Start them now and at every start of the machine: the daemon and the timers."""
@@ -54,6 +67,11 @@ class Services:
     def disable(self, units: list[str]) -> None:
         if self.running and units:
             _runs("systemctl", "disable", "--now", *units)
+
+
+def _property(name: str) -> str:
+    shown = ["systemctl", "show", "--value", "--property", name, DAEMON]
+    return subprocess.run(shown, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _runs(*command: str) -> bool:

@@ -3,10 +3,10 @@
 import contextlib
 import fcntl
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from install import files, versions
 from install.errors import InstallError
@@ -51,20 +51,38 @@ def uninstall(layout: Layout, *, purge: bool = False) -> None:
         services.reload()
         if purge:
             files.purge(layout)
-        shutil.rmtree(layout.program)
+        versions.remove_all(layout)
+        for mark in (layout.restart_due, layout.laid_down):
+            mark.unlink(missing_ok=True)
+        if not any(layout.program.iterdir()):
+            layout.program.rmdir()
 
 
 def _switch(layout: Layout, version: Path, services: Services, *, gpu: bool | None) -> None:
-    before, had, was_active = versions.in_use(layout), files.laid_down(layout), services.is_active()
+    """The daemon that runs is restarted when something is new, or when the restart of an earlier switch is due."""
+    before, earlier, had = versions.in_use(layout), versions.former(layout), files.laid_down(layout)
+    runs, due = services.is_running(), layout.restart_due
+    was_due = due.exists()
+    if runs and not was_due:
+        due.write_text(before.name if before else "")
     _put_in_place(layout, version, services, gpu=gpu)
-    is_new = (before, had) != (version, files.laid_down(layout))
-    if not (was_active and is_new) or services.restart():
-        return
-    if before is None:
-        raise InstallError(f"{DAEMON} does not start with {version.name}; {_LOG}")
-    _put_in_place(layout, before, services, gpu=None)
+    is_new = was_due or (before, had) != (version, files.laid_down(layout))
+    if runs and is_new and not services.restart():
+        _give_back(layout, version, earlier, services)
+    due.unlink(missing_ok=True)
+
+
+def _give_back(layout: Layout, version: Path, earlier: Path | None, services: Services) -> NoReturn:
+    """Raises InstallError when the version that ran before is back in use, or there is none."""
+    told, before = f"{DAEMON} does not start with {version.name}", layout.program / layout.restart_due.read_text()
+    if before in (layout.program, version) or not (before / versions.COMPLETE).exists():
+        raise InstallError(f"{told}; {_LOG}")
+    files.lay_down(layout, before, files.Machine(systemd_version()))
+    versions.give_back(layout, before, earlier)
+    services.prepare()
     back = "is back in use and runs" if services.restart() else "is back in use and does not start either"
-    raise InstallError(f"{DAEMON} does not start with {version.name}; {before.name} {back}; {_LOG}")
+    layout.restart_due.unlink()
+    raise InstallError(f"{told}; {before.name} {back}; {_LOG}")
 
 
 def _put_in_place(layout: Layout, version: Path, services: Services, *, gpu: bool | None) -> None:

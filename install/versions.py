@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from install.wheelhouse import LOCK, SBOM, TOOLS, WHEELS, digest_of, open_wheelh
 
 COMPLETE = "installed.json"  # written last
 _DIGITS = 8
+_NAME = re.compile(rf".+-[0-9a-f]{{{_DIGITS}}}")
 _SHARE = "share/edge-cxr"  # units, bill of materials and first configuration of this very version
 
 
@@ -31,15 +33,19 @@ def add_version(layout: Layout, wheelhouse: Path) -> Path:
         return folder
     shutil.rmtree(folder, ignore_errors=True)  # one that was cut short
     layout.program.mkdir(parents=True, exist_ok=True)
-    _make_environment(folder, wheelhouse)
-    _name_as_on_box(layout, folder)
-    shutil.copytree(wheelhouse / "systemd", folder / _SHARE / "systemd")
-    for name in (LOCK, SBOM, "install/edge-cxr.toml"):
-        shutil.copy(wheelhouse / name, folder / _SHARE)
-    told = {"version": about.version, "extras": about.extras, "python": about.python}
-    os.sync()  # after a power cut the mark stands only where all before it does
-    (folder / COMPLETE).write_text(json.dumps(told) + "\n")
-    os.sync()
+    try:
+        _make_environment(folder, wheelhouse)
+        _name_as_on_box(layout, folder)
+        shutil.copytree(wheelhouse / "systemd", folder / _SHARE / "systemd")
+        for name in (LOCK, SBOM, "install/edge-cxr.toml"):
+            shutil.copy(wheelhouse / name, folder / _SHARE)
+        told = {"version": about.version, "extras": about.extras, "python": about.python}
+        os.sync()  # after a power cut the mark stands only where all before it does
+        (folder / COMPLETE).write_text(json.dumps(told) + "\n")
+        os.sync()
+    except BaseException:  # on a full disk the daemon would take nothing because of it
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder
 
 
@@ -74,12 +80,35 @@ def use(layout: Layout, version: Path) -> None:
     _link(layout.current, version.name)
 
 
+def give_back(layout: Layout, version: Path, earlier: Path | None) -> None:
+    """A switch to another did not succeed: `version` is in use again, and `earlier` the one before it."""
+    use(layout, version)
+    if earlier in (None, version):
+        layout.previous.unlink(missing_ok=True)
+    else:
+        _link(layout.previous, earlier.name)
+
+
 def prune(layout: Layout) -> None:
-    """Remove all versions but the one in use and the one before."""
+    """Remove all versions but the one in use and the one before. Whatever else lies beside them is somebody else's."""
     kept = {in_use(layout), former(layout)}
-    for folder in layout.program.iterdir():
-        if folder.is_dir() and not folder.is_symlink() and folder not in kept:
+    for folder in _all(layout):
+        if folder not in kept:
             shutil.rmtree(folder)
+
+
+def remove_all(layout: Layout) -> None:
+    """The links last: until then an uninstallation that was cut short is seen."""
+    for folder in _all(layout):
+        shutil.rmtree(folder)
+    for link in (layout.previous, layout.current):
+        link.unlink(missing_ok=True)
+
+
+def _all(layout: Layout) -> list[Path]:
+    """Also those that were cut short."""
+    folders = (path for path in layout.program.iterdir() if path.is_dir() and not path.is_symlink())
+    return [folder for folder in folders if _NAME.fullmatch(folder.name)]
 
 
 def _make_environment(folder: Path, wheelhouse: Path) -> None:

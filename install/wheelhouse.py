@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from platform import machine
 
@@ -26,12 +26,16 @@ _PARTS = ("systemd", "install")
 
 @dataclass(frozen=True)
 class About:
-    """What a wheelhouse fits: wheels are compiled for one minor version of Python and one kind of processor."""
+    """What a wheelhouse fits: wheels are compiled for one minor version of Python and one kind of processor.
+
+    digest: as of digest_of; filled in when it is sealed.
+    """
 
     version: str
     python: str
     machine: str
     extras: tuple[str, ...] = ()
+    digest: str = ""
 
 
 def this_python() -> str:
@@ -74,7 +78,7 @@ def seal(folder: Path, about: About) -> None:
         "".join(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels)
     )
     write_sbom(folder / SBOM, wheels)
-    (folder / ABOUT).write_text(json.dumps(asdict(about), indent=1) + "\n")
+    (folder / ABOUT).write_text(json.dumps(asdict(replace(about, digest=digest_of(folder))), indent=1) + "\n")
 
 
 def open_wheelhouse(folder: Path) -> About:
@@ -89,12 +93,15 @@ def open_wheelhouse(folder: Path) -> About:
             f"the wheelhouse is for Python {about.python} on {about.machine}, this is Python {this_python()} on "
             f"{machine()}; make one on a machine like this"
         )
+    if about.digest != digest_of(folder):
+        raise InstallError(f"{folder} is not as it was made: its lock or a unit is missing or changed; copy it again")
     return about
 
 
 def digest_of(folder: Path) -> str:
     """Of all that an installation takes from it: the lock, which holds the wheels' digests, and the units."""
-    parts = [folder / LOCK, *sorted(path for path in (folder / "systemd").rglob("*") if path.is_file())]
+    lock = [path for path in (folder / LOCK,) if path.exists()]
+    parts = [*lock, *sorted(path for path in (folder / "systemd").rglob("*") if path.is_file())]
     total = hashlib.sha256()
     for path in parts:
         total.update(f"{path.relative_to(folder)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())

@@ -8,16 +8,16 @@ BOX_PYTHON ?= /usr/bin/python3
 WHEELHOUSE_GIVEN := $(WHEELHOUSE)
 WHEELHOUSE ?= build/wheelhouse
 INSTALL = $(BOX_PYTHON) -m install
-BOX_ROOT = $(if $(DESTDIR),--root $(DESTDIR))
+BOX_ROOT = $(if $(DESTDIR),--root "$(DESTDIR)")
 
 .PHONY: wheelhouse install rollback uninstall lock sbom audit
 
 wheelhouse:
-	$(INSTALL) wheelhouse $(WHEELHOUSE) $(foreach extra,$(EXTRA),--extra $(extra))
+	$(INSTALL) wheelhouse "$(WHEELHOUSE)" $(foreach extra,$(EXTRA),--extra $(extra))
 
 # Without a wheelhouse of somebody's choice this checkout is what is installed.
 install: $(if $(WHEELHOUSE_GIVEN),,wheelhouse)
-	$(INSTALL) install --wheelhouse $(WHEELHOUSE) $(BOX_ROOT) $(if $(GPU),--gpu $(GPU)) $(if $(filter 1,$(START)),--start)
+	$(INSTALL) install --wheelhouse "$(WHEELHOUSE)" $(BOX_ROOT) $(if $(GPU),--gpu $(GPU)) $(if $(filter 1,$(START)),--start)
 
 rollback:
 	$(INSTALL) rollback $(BOX_ROOT)

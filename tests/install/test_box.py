@@ -26,6 +26,10 @@ WATCHES = PROGRAM.replace(
 NEVER_READY = PROGRAM.replace(
     '    elif "wrong"', '    elif sys.argv[1] == "watch":\n        sys.exit(1)\n    elif "wrong"'
 )
+OUT_OF_SERVICE = WATCHES.replace("READY=1\\nSTATUS={version}", "STATUS=out of service: wrong")
+KILLED_AT_THE_RESTART = (
+    "import os, runpy; from install.services import Services; Services.restart = lambda _: os._exit(9)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,17 @@ def test_from_a_bare_machine_to_a_running_box_and_back(machine: ScratchMachine, 
     assert "does not start with 1.1" in told.stderr and "is back in use and runs" in told.stderr
     assert machine.property(DAEMON, "StatusText") == "1.0"
 
+    wrong = small_wheelhouse(tmp_path / "wrong", "1.1.1", program=OUT_OF_SERVICE)
+    told = install(machine, wrong, "install")  # long before systemd's patience with a start is over
+    assert told.returncode == 1
+    assert "does not start with 1.1.1" in told.stderr and "is back in use and runs" in told.stderr
+
     newer = small_wheelhouse(tmp_path / "newer", "1.2", program=WATCHES)
+    killed = f"{KILLED_AT_THE_RESTART}; runpy.run_module('install', run_name='__main__')"
+    machine.run("rm", "-rf", "/opt/wheelhouse")
+    shutil.copytree(newer, machine.inside("/opt/wheelhouse"))
+    told = machine.run("env", "-C", "/opt/wheelhouse", BOX_PYTHON, "-c", killed, "install", check=False)
+    assert (told.returncode, machine.property(DAEMON, "StatusText")) == (9, "1.0"), told.stderr
     assert install(machine, newer, "install").returncode == 0
     assert machine.property(DAEMON, "StatusText") == "1.2"
     running = machine.property(DAEMON, "MainPID")

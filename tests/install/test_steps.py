@@ -11,7 +11,9 @@ from small_wheelhouse import small_wheelhouse
 from install import files, steps, versions
 from install.errors import InstallError
 from install.layout import UNITS, Layout
+from install.services import Services
 from install.versions import COMPLETE, former, in_use
+from install.wheelhouse import About, seal, this_python
 
 MINE = 'bundle = "mine"\n'
 
@@ -26,6 +28,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = small_wheelhouse(tmp_path_factory.mktemp("second") / "wheelhouse", "1.1")
     (folder / "systemd/edge-cxr-retain.timer").unlink()
     (folder / "systemd/edge-cxr-new.timer").write_text("[Timer]\n")
+    seal(folder, About("1.1", this_python(), os.uname().machine))
     return folder
 
 
@@ -174,6 +177,98 @@ def test_uninstalled_only_what_is_the_hospitals_is_left(layout: Layout) -> None:
     assert not (layout.configuration.parent.exists() or layout.state.exists())
 
 
+def test_an_uninstallation_that_was_cut_short_goes_on(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before each file that it removes in turn."""
+    unlink = Path.unlink
+    for last in range(1, 40):
+        left = [last]
+
+        def until(path: Path, missing_ok: bool = False, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            unlink(path, missing_ok)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", until)
+            try:
+                steps.uninstall(layout)
+            except KeyboardInterrupt:
+                continue
+        break
+    assert last > 10
+    left_over = [path for path in layout.root.rglob("*") if path.is_file() or path.is_symlink()]
+    assert left_over == [layout.configuration]
+    assert not layout.program.exists()
+
+
+def test_what_others_keep_beside_the_versions_is_left(layout: Layout, newer: Path) -> None:
+    theirs = layout.program / "site-bundle/manifest.json"
+    theirs.parent.mkdir()
+    theirs.write_text("{}")
+    steps.install(layout, newer)
+    steps.uninstall(layout)
+    assert [path for path in layout.program.rglob("*") if path.is_file()] == [theirs]
+
+
+def test_a_wheelhouse_that_lacks_a_unit_is_refused(layout: Layout, tmp_path: Path) -> None:
+    partial = small_wheelhouse(tmp_path / "wheelhouse", "3.0")
+    (partial / "systemd/edge-cxr.service").unlink()
+    with pytest.raises(InstallError, match="not as it was made"):
+        steps.install(layout, partial)
+
+
+class Falling(Services):
+    """Of a machine whose daemon starts with the older versions alone."""
+
+    def __init__(self, layout: Layout, *, healthy: set[str]) -> None:
+        super().__init__(layout)
+        self._layout, self._healthy = layout, healthy
+        self.running_with = "1.0"
+
+    def is_running(self) -> bool:
+        return True
+
+    def restart(self) -> bool:
+        version = in_use(self._layout)
+        assert version is not None
+        self.running_with = version.name.split("-")[0]
+        return self.running_with in self._healthy
+
+
+def test_after_an_upgrade_that_failed_the_way_back_is_as_before(layout: Layout, newer: Path, wheelhouse: Path) -> None:
+    oldest, first = layout.program / "0.9-00000000", in_use(layout)
+    assert first is not None
+    shutil.copytree(first, oldest, symlinks=True)
+    layout.previous.symlink_to(oldest.name)
+    services = Falling(layout, healthy={"0.9", "1.0"})
+    version = versions.add_version(layout, newer)
+    with pytest.raises(InstallError, match="back in use and runs"):
+        steps._switch(layout, version, services, gpu=None)
+    assert (in_use(layout), former(layout), services.running_with) == (first, oldest, "1.0")
+    assert not layout.restart_due.exists()
+
+
+def test_a_restart_that_was_cut_short_is_made_up_for(layout: Layout, newer: Path) -> None:
+    class Killed(Falling):
+        def restart(self) -> bool:
+            raise KeyboardInterrupt
+
+    first, version = in_use(layout), versions.add_version(layout, newer)
+    with pytest.raises(KeyboardInterrupt):
+        steps._switch(layout, version, Killed(layout, healthy=set()), gpu=None)
+    assert in_use(layout) == version
+    services = Falling(layout, healthy={"1.0", "1.1"})
+    steps._switch(layout, version, services, gpu=None)
+    assert services.running_with == "1.1"
+    assert not layout.restart_due.exists()
+    with pytest.raises(KeyboardInterrupt):
+        steps._switch(layout, first, Killed(layout, healthy=set()), gpu=None)
+    with pytest.raises(InstallError, match="back in use and runs"):
+        steps._switch(layout, first, Falling(layout, healthy={"1.1"}), gpu=None)
+    assert in_use(layout) == version
+
+
 def test_a_command_of_somebody_elses_is_left(wheelhouse: Path, layout: Layout) -> None:
     layout.command.unlink()
     layout.command.write_text("theirs")
@@ -219,9 +314,10 @@ def test_a_wheelhouse_for_another_machine_is_refused(layout: Layout, tmp_path: P
 
 
 def test_a_damaged_wheel_is_refused(layout: Layout, tmp_path: Path) -> None:
-    damaged = small_wheelhouse(tmp_path / "wheelhouse", "3.0")
+    damaged, folders = small_wheelhouse(tmp_path / "wheelhouse", "3.0"), sorted(layout.program.iterdir())
     (wheel,) = (damaged / "wheels").glob("small-*.whl")
     wheel.write_bytes(wheel.read_bytes() + b"more")
     with pytest.raises(InstallError, match="wheelhouse is damaged"):
         steps.install(layout, damaged)
+    assert sorted(layout.program.iterdir()) == folders  # what was unpacked of it takes no room
     assert says(layout) == "edge-cxr, version 1.0\n"

@@ -70,7 +70,7 @@ def test_a_wheelhouse_is_known_by_its_wheels_and_units(wheelhouse: Path, tmp_pat
     unit = again / "systemd/edge-cxr.service"
     unit.write_text(unit.read_text() + "# changed\n")
     assert digest_of(again) != digest_of(wheelhouse)
-    assert open_wheelhouse(again).version == "1.0"
+    assert open_wheelhouse(wheelhouse).version == "1.0"
 
 
 def test_what_is_no_wheel_is_told(tmp_path: Path) -> None:
