@@ -5,10 +5,12 @@ Results go to stdout (`--json` for machines), all else to stderr. Exit 0 done, 1
 
 import datetime
 import errno
+import logging
 import os
 import resource
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from edge.doctor.examination import examine
 from edge.errors import EdgeError, UsageError
 from edge.index_commands import index
 from edge.lazy_commands import LazyGroup
-from edge.log import make_logger
+from edge.log import FIELDS, make_logger
 from edge.lookup import look_up
 from edge.lookup_sheet import sheet_drawer
 from edge.notify import Notifier
@@ -119,8 +121,27 @@ def watch(incoming: Path, once: bool, as_json: bool, config: Path | None, **opti
     printer = tables.ReportPrinter(as_json=as_json, terminal=sys.stdout.isatty())
     logger = make_logger(terminal=sys.stderr.isatty(), journal_stream=os.environ.get("JOURNAL_STREAM"))
     notifier = Notifier.of(os.environ)
-    Daemon(read(), incoming, once=once, logger=logger, reread=read, notifier=notifier, on_report=printer).run()
+    try:
+        Daemon(read(), incoming, once=once, logger=logger, reread=read, notifier=notifier, on_report=printer).run()
+    except Exception as fault:
+        if once or sys.stderr.isatty():
+            raise  # somebody waits for it and reads a plain line
+        _log_end(logger, fault)
+        raise SystemExit(fault.exit_code if isinstance(fault, EdgeError) else 1) from None
     printer.close()
+
+
+def _log_end(logger: logging.Logger, fault: Exception) -> None:
+    """What ends the service is a line of its log, of the level that calls somebody. No text but our own: a path may be
+    in it."""
+    if isinstance(fault, EdgeError):
+        logger.error(str(fault))
+    elif isinstance(fault, OSError):
+        logger.error(f"{fault.strerror}; check the paths, their permissions and the disk")
+    else:
+        where = [f"{Path(step.filename).name}:{step.lineno}" for step in traceback.extract_tb(fault.__traceback__)]
+        told = f"the program has a fault ({type(fault).__name__}) and ends; report this line"
+        logger.error(told, extra={FIELDS: {"at": " ".join(where)}})
 
 
 @main.command()

@@ -41,8 +41,8 @@ class Inbox:
 
     known: says which sightings have a result. changed: says whether `known` may answer otherwise than before.
     appeared: called before the first scan, and whenever another folder lies in the root's place, as after a mount.
-    further: another folder to take files from, which need not be there. watching: "events" asks for inotify, "polling"
-    does without, "auto" goes by the filesystem of each folder.
+    alarm: told in the place of `warn` when nothing can be taken. further: another folder to take files from, which need
+    not be there. watching: "events" asks for inotify, "polling" does without, "auto" goes by each folder's filesystem.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Inbox:
         changed: Callable[[], bool] = lambda: False,
         appeared: Callable[[], None] = lambda: None,
         warn: Callable[[str], None] = lambda text: None,
+        alarm: Callable[[str], None] | None = None,
         pace: Pace = _PACE,
         watching: str = "auto",
         newest_first: bool = False,
@@ -62,7 +63,7 @@ class Inbox:
         self._known, self._changed, self._appeared, self._warn = known, changed, appeared, warn
         self._pace, self._watching = pace, watching
         self._identity: tuple[int, int] | None = None  # of the root: device and inode
-        self._scans = Scans(pace, warn)
+        self._scans = Scans(pace, warn, alarm)
         self._waiting = Waiting(still_s=pace.still_s, newest_first=newest_first)
         self._handed_out = KnownLooks()  # or known from before
         self._meanwhile = array("Q")  # looks handed out and put off since the last scan began

@@ -38,6 +38,7 @@ class Intake:
             changed=ledger.changed_elsewhere,
             appeared=self._recover,
             warn=logger.warning,
+            alarm=logger.error,
             pace=Pace(scan_s=config.scan_s, poll_s=config.poll_s),
             watching=config.watching,
             newest_first=config.order == "newest",
@@ -91,7 +92,7 @@ class Intake:
             return True
         if self._once:
             raise StateError(f"{shortage}; free space and start again: nothing was lost")
-        self._logger.warning(f"{shortage}; free space: nothing is taken until then, and nothing is lost")
+        self._logger.error(f"{shortage}; free space: nothing is taken until then, and nothing is lost")
         while not stop.is_set():
             time.sleep(_ROOM_POLL_S)
             if self._reserve.shortage() is None:

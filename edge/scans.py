@@ -28,11 +28,11 @@ class Pace:
 class Scans:
     """One scan after the other, the rarer the more they cost. One thread owns it.
 
-    warn: called when the folder cannot be read, and when it can be again.
+    alarm: called when the folder cannot be read, in the place of `warn`; warn: when it can be again.
     """
 
-    def __init__(self, pace: Pace, warn: Callable[[str], None]) -> None:
-        self._pace, self._warn = pace, warn
+    def __init__(self, pace: Pace, warn: Callable[[str], None], alarm: Callable[[str], None] | None = None) -> None:
+        self._pace, self._warn, self._alarm = pace, warn, alarm or warn
         self._walk: Generator[None, None, None] | None = None
         self._next_s = self._spent_s = self._cpu_s = 0.0
         self.polls = False  # some folder is not announced
@@ -64,7 +64,7 @@ class Scans:
         except Unopenable as fault:
             self._end(min(self._pace.scan_s, self._pace.poll_s))
             if self.absent is None:
-                self._warn(str(fault))
+                self._alarm(str(fault))
             self.absent = str(fault)
             return
         self._spent_s += time.monotonic() - started_s
