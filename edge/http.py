@@ -9,6 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from edge.errors import UsageError
 
+_LONGEST_REQUEST_S = 10.0
+
 
 @dataclass(frozen=True)
 class Health:
@@ -27,13 +29,24 @@ def parse_listen(listen: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def open_server(listen: str, exposition: Callable[[], bytes], health: Callable[[], Health]) -> ThreadingHTTPServer:
+def open_server(
+    listen: str,
+    exposition: Callable[[], bytes],
+    health: Callable[[], Health],
+    *,
+    longest_request_s: float = _LONGEST_REQUEST_S,
+) -> ThreadingHTTPServer:
     """A bound server; the caller runs serve_forever in a thread of its own.
+
+    longest_request_s: whoever says nothing for so long is hung up on: each connection has a thread, and the service may
+    have only so many.
 
     Raises UsageError when the address cannot be bound.
     """
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = longest_request_s
+
         def do_GET(self) -> None:
             if self.path == "/metrics":
                 self._answer(200, exposition(), CONTENT_TYPE_LATEST)

@@ -112,3 +112,16 @@ def test_listen_is_parsed(listen: str, expected: tuple[str, int]) -> None:
 def test_a_bad_listen_is_refused(listen: str) -> None:
     with pytest.raises(UsageError, match="must be HOST:PORT, for example"):
         parse_listen(listen)
+
+
+def test_who_says_nothing_is_hung_up_on() -> None:
+    """Each connection has a thread, of which the service may have only so many."""
+    health = Health(alive=True, ready_reason=None)
+    server = open_server("127.0.0.1:0", bytes, lambda: health, longest_request_s=0.05)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5) as silent:
+        assert silent.recv(1) == b""
+    server.shutdown()
+    thread.join(5)
+    server.server_close()
