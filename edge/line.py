@@ -17,12 +17,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Stage(Generic[T]):
-    """step: what is done to each; None ends its way. drop: called with what will not be done any more."""
+    """step: what is done to each; None ends its way. drop: called with what will not be done any more.
+
+    allowed_s: how long a step may take by right, as it ends by itself then.
+    """
 
     name: str
     step: Callable[[T], T | None]
     threads: int = 1
     drop: Callable[[T], None] = lambda one: None
+    allowed_s: float = 0.0
 
 
 class Line(Generic[T]):
@@ -40,7 +44,7 @@ class Line(Generic[T]):
         self._queues: list[queue.Queue[T | None]] = [queue.Queue(queue_size) for _ in stages]
         self._running = [stage.threads for stage in stages]
         self._lock = threading.Lock()
-        self._since_s: dict[int, float] = {}  # thread -> when it began with what it does
+        self._since_s: dict[int, float] = {}  # thread -> since when it should be done with what it does
         self._threads = [
             threading.Thread(target=self._run, args=(place,), name=stage.name)
             for place, stage in enumerate(stages)
@@ -67,9 +71,9 @@ class Line(Generic[T]):
         return False
 
     def stalled_s(self) -> float:
-        """For how long the slowest step has been under way; 0 while all wait."""
-        begun = list(self._since_s.values())
-        return time.monotonic() - min(begun) if begun else 0.0
+        """For how long the slowest step has been under way beyond what it may take; 0 while none is."""
+        since_s = min(list(self._since_s.values()), default=float("inf"))
+        return max(0.0, time.monotonic() - since_s)
 
     def finish(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Nothing more comes: wait until all that was put in is done or dropped. meanwhile: called again and again."""
@@ -107,7 +111,7 @@ class Line(Generic[T]):
         if self._is_faulty():
             stage.drop(one)
             return None
-        self._since_s[threading.get_ident()] = time.monotonic()
+        self._since_s[threading.get_ident()] = time.monotonic() + stage.allowed_s
         try:
             return stage.step(one)
         except BaseException as fault:

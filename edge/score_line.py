@@ -5,6 +5,7 @@ from functools import partial
 
 from edge.box import Box
 from edge.config import Config
+from edge.imaging.decoder import TRIES
 from edge.in_flight import InFlight
 from edge.intake import Intake
 from edge.line import Line, Stage
@@ -72,7 +73,11 @@ class ScoreLine:
         line = Line(
             [
                 Stage(
-                    "decode", unless_stopped(around_decode(decode)), threads=threads, drop=lambda taken: taken.close()
+                    "decode",
+                    unless_stopped(around_decode(decode)),
+                    threads=threads,
+                    drop=lambda taken: taken.close(),
+                    allowed_s=TRIES * self._config.decode_limit_s,
                 ),
                 Stage("score", unless_stopped(around_score(score))),
                 Stage("write", write),

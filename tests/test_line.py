@@ -162,3 +162,26 @@ def test_who_finishes_gives_signs_of_life_until_all_is_done() -> None:
     belt.line.finish(meanwhile)
     assert out == [0, 1]
     assert signs[:3] == [0, 0, 0]
+
+
+def test_what_a_step_may_take_by_right_is_no_stall() -> None:
+    """The watchdog goes by it: a file that may be decoded for minutes must not end the box again and again."""
+    go_on, begun = threading.Event(), threading.Event()
+
+    def slow(number: int) -> None:
+        begun.set()
+        go_on.wait(PATIENCE_S)
+
+    for allowed_s, stalls in ((0.0, True), (3600.0, False)):
+        begun.clear()
+        go_on.clear()
+        belt = Belt(Stage("slow", slow, allowed_s=allowed_s))
+        assert belt.line.stalled_s() == 0
+        belt.line.start()
+        belt.line.put(1, is_over=lambda: False)
+        assert begun.wait(PATIENCE_S)
+        time.sleep(0.01)
+        assert (belt.line.stalled_s() > 0) == stalls
+        go_on.set()
+        belt.line.finish()
+        assert belt.line.stalled_s() == 0
