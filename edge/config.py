@@ -99,7 +99,7 @@ _RETENTION = (
     "quarantine_max_bytes",
 )
 _PERCENT = ("reserve_percent",)
-_AT_MOST = {"decode_workers": 64, "decode_limit_s": 3600.0}
+_AT_MOST = {"decode_workers": 64, "decode_limit_s": 3600.0, "known_answer_s": 31_536_000.0}
 _NOT_NEGATIVE = ("neighbours", "reserve_bytes", *_RETENTION)
 
 

@@ -77,6 +77,7 @@ def test_trusted_keys_are_a_list_in_the_file(tmp_path: Path) -> None:
         ("scan_s = 0", r"scan_s \(file\) is 0\.0; it must be greater"),
         ("queue_size = 0", "must be greater"),
         ("decode_limit_s = -5", "must be greater"),
+        ("known_answer_s = 1e12", "must be at most 31536000"),  # no thread can be told to wait so long
         ('after = "burn"', r"after \(file\) is 'burn'; it must be one of keep, archive, delete"),
         ('backend = "cuda"', "must be one of auto, openvino, tensorrt"),
         ('precision = "fp8"', "must be one of"),
