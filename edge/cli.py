@@ -29,7 +29,7 @@ from edge.daemon import Daemon
 from edge.demo import run_demo
 from edge.doctor.check import Outcome
 from edge.doctor.examination import examine
-from edge.errors import EdgeError, UsageError
+from edge.errors import EdgeError, NotAtPresent, UsageError
 from edge.index_commands import index
 from edge.lazy_commands import LazyGroup
 from edge.log import FIELDS, make_logger
@@ -127,7 +127,9 @@ def watch(incoming: Path, once: bool, as_json: bool, config: Path | None, **opti
         if once or sys.stderr.isatty():
             raise  # somebody waits for it and reads a plain line
         _log_end(logger, fault)
-        raise SystemExit(fault.exit_code if isinstance(fault, EdgeError) else 1) from None
+        # 2 has systemd not start it again; but a folder may be mounted, and a port given up.
+        is_final = isinstance(fault, EdgeError) and not isinstance(fault, NotAtPresent)
+        raise SystemExit(getattr(fault, "exit_code", 1) if is_final else 1) from None
     printer.close()
 
 

@@ -2,6 +2,7 @@
 
 EdgeError
 ├── UsageError            the command or the configuration is wrong             exit 2
+│   └── NotAtPresent        what was named is not there now; a service ends with 1
 ├── BundleError           a model bundle cannot be trusted or opened            exit 2
 ├── StateError            the state folder, the ledger or the disk failed       exit 1
 │   ├── DiskFailed          a sync failed: what was written may be gone, and no second sync would tell
@@ -38,6 +39,10 @@ class UsageError(EdgeError):
     """The command line or the configuration is wrong."""
 
     exit_code = 2
+
+
+class NotAtPresent(UsageError):
+    """What was named is not there, or another has it: it may be named rightly, and a service tries again (exit 1)."""
 
 
 class BundleError(EdgeError):

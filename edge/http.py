@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from edge.errors import UsageError
+from edge.errors import NotAtPresent, UsageError
 
 _LONGEST_REQUEST_S = 10.0
 
@@ -80,5 +80,7 @@ def open_server(
         return Server((host, port), Handler)
     except OSError as fault:
         if fault.errno == errno.EADDRINUSE:
-            raise UsageError(f"{listen} is in use by another program; choose another with --listen HOST:PORT") from None
-        raise UsageError(f"cannot listen on {listen} ({fault.strerror}); choose another with --listen") from None
+            raise NotAtPresent(
+                f"{listen} is in use by another program; choose another with --listen HOST:PORT"
+            ) from None
+        raise NotAtPresent(f"cannot listen on {listen} ({fault.strerror}); choose another with --listen") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge.config import Config
 from edge.disk_space import Reserve
-from edge.errors import StateError, Unopenable, UsageError
+from edge.errors import NotAtPresent, StateError, Unopenable, UsageError
 from edge.inbox import Inbox, Stop, mode
 from edge.log import FIELDS
 from edge.outputs.disposal import ASIDE, recover_set_aside
@@ -106,11 +106,11 @@ def check_folders(state: Path, incoming: Path) -> None:
     try:
         there = incoming.is_dir()
     except OSError as fault:
-        raise UsageError(
+        raise NotAtPresent(
             f"incoming folder {incoming} cannot be reached ({fault.strerror}); let the box read it"
         ) from None
     if not there:
-        raise UsageError(f"incoming folder {incoming} does not exist; create it or name another")
+        raise NotAtPresent(f"incoming folder {incoming} does not exist; create it or name another")
     inner, outer = state.resolve(), incoming.resolve()
     if inner.is_relative_to(outer):
         raise UsageError(f"state folder {state} lies inside the incoming folder {incoming}; choose another --state")

@@ -2,12 +2,14 @@
 
 import json
 import logging
+import socket
 import threading
 import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tiny_bundle import write_tiny_bundle
 
 from edge import cli
 from edge.config import Config
@@ -82,7 +84,15 @@ def ended(
 
 def test_what_ends_the_service_is_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, told = ended(monkeypatch, tmp_path / "nowhere", "--state", tmp_path / "state", "--listen", "")
-    assert (code, told["level"], "does not exist" in told["event"]) == (2, "error", True)
+    assert (code, told["level"], "does not exist" in told["event"]) == (1, "error", True)  # it may be mounted later
+    (tmp_path / "incoming").mkdir()
+    bundle = write_tiny_bundle(tmp_path / "tiny")
+    words = (tmp_path / "incoming", "--state", tmp_path / "state", "--bundle", bundle, "--listen")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        code, told = ended(monkeypatch, *words, f"127.0.0.1:{other.getsockname()[1]}")
+    assert (code, told["level"], "is in use" in told["event"]) == (1, "error", True)
     code, told = ended(monkeypatch, tmp_path, "--state", tmp_path / "state", "--after", "burn")
     assert (code, told["level"], "must be one of" in told["event"]) == (2, "error", True)
 
