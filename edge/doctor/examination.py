@@ -26,7 +26,7 @@ def _of_machine(origins: Origins, incoming: Path | None, machine: Machine) -> _C
     config, unit = origins.config, machine.unit()
     user = service.user_of(config, unit, machine)
     checks: _Checks = {
-        "configuration": partial(service.configuration, origins, unit),
+        "configuration": partial(service.configuration, origins, unit, user, machine),
         "CPU": partial(hardware.cpu, config, machine),
         "clock": partial(hardware.clock, machine),
         "service": partial(service.service, unit),

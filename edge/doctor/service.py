@@ -16,8 +16,11 @@ _LONGEST_ANSWER_S = 3.0
 _MOST_BYTES = 4096
 
 
-def configuration(origins: Origins, unit: Unit) -> Finding:
-    """Which settings are looked at here, and whether the service has the same."""
+def configuration(origins: Origins, unit: Unit, user: User, machine: Machine) -> Finding:
+    """Which settings are looked at here, and whether the service has the same. user: whoever runs the daemon."""
+    if origins.file is not None and os.geteuid() == 0 and not machine.may(user, origins.file, "r"):
+        return failed(f"user {user.name} may not read {origins.file}, so the daemon does not start; "
+                      f"run: chmod 644 {origins.file}")  # fmt: skip
     given = {"--config": str(origins.file or "none"), "--state": origins.config.state}
     for option, here in given.items():
         there = unit.after(option)

@@ -1,9 +1,11 @@
 """The unit, its user and its port, as systemd and the socket tell."""
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,17 +51,32 @@ def test_the_unit_names_the_folder_and_the_settings() -> None:
 
 
 def test_other_settings_than_the_services_are_told(tmp_path: Path) -> None:
-    file = tmp_path / "edge-cxr.toml"
+    file, here = tmp_path / "edge-cxr.toml", machine(tmp_path)
     file.write_text('after = "archive"\n')
     own = resolve({}, {"EDGE_CXR_SCAN_S": "3"}, file)
-    assert service.configuration(own, Unit()).text == f"file {file}; settings: 1 by environment, 1 by file"
-    found = service.configuration(own, unit())
+    assert (
+        service.configuration(own, Unit(), SERVICE, here).text == f"file {file}; settings: 1 by environment, 1 by file"
+    )
+    found = service.configuration(own, unit(), SERVICE, here)
     assert found.outcome == Outcome.WARNING
     assert "run: edge-cxr doctor --config /etc/edge-cxr/edge-cxr.toml" in found.text
     started = f"{{ path=/a ; argv[]=/a watch /in --config {file} --state /var/lib/edge-cxr ; ignore_errors=no }}"
-    assert "--state /var/lib/edge-cxr, here it is" in service.configuration(own, unit(ExecStart=started)).text
+    assert (
+        "--state /var/lib/edge-cxr, here it is"
+        in service.configuration(own, unit(ExecStart=started), SERVICE, here).text
+    )
     same = resolve({"state": "/var/lib/edge-cxr/"}, {}, file)
-    assert service.configuration(same, unit(ExecStart=started)).outcome == Outcome.PASSED
+    assert service.configuration(same, unit(ExecStart=started), SERVICE, here).outcome == Outcome.PASSED
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone is told what others may do")
+def test_settings_that_the_services_user_may_not_read_are_told(tmp_path: Path) -> None:
+    (tmp_path / "edge-cxr.toml").write_text("")
+    own, hidden = resolve({}, {}, tmp_path / "edge-cxr.toml"), replace(machine(tmp_path), may=lambda *_: False)
+    found = service.configuration(own, Unit(), SERVICE, hidden)
+    assert found.outcome == Outcome.FAILED
+    assert "user edge-cxr may not read" in found.text
+    assert service.configuration(resolve({}, {}, None), Unit(), SERVICE, hidden).outcome == Outcome.PASSED
 
 
 def test_who_runs_the_daemon(tmp_path: Path) -> None:
