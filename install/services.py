@@ -12,6 +12,7 @@ from install.layout import Layout
 DAEMON = "edge-cxr.service"
 _WRONG_ANSWERS = "out of service"  # its status begins so
 _LOOK_EACH_S = 0.2
+_ASKED = ("ActiveState", "StatusText", "MainPID")
 
 
 def systemd_version() -> int | None:
@@ -43,15 +44,17 @@ class Services:
 
     def is_running(self) -> bool:
         """Or is being started, perhaps again and again."""
-        return self.running and _property("ActiveState") in ("active", "reloading", "activating")
+        return self.running and _shown()["ActiveState"] in ("active", "reloading", "activating")
 
     def restart(self) -> bool:
         """Returns when the daemon has given its known answers; False when it did not, or gave wrong ones: then it stays
         to say so, and is not started.
         """
+        before = _shown()["MainPID"]
         restarting = subprocess.Popen(["systemctl", "restart", DAEMON], stderr=subprocess.DEVNULL)
         while restarting.poll() is None:
-            if _property("ActiveState") == "activating" and _property("StatusText").startswith(_WRONG_ANSWERS):
+            seen = _shown()
+            if seen["MainPID"] not in ("0", before) and seen["StatusText"].startswith(_WRONG_ANSWERS):
                 restarting.terminate()
                 restarting.wait()
                 return False
@@ -65,13 +68,18 @@ class Services:
             _run("systemctl", "enable", "--now", *started)
 
     def disable(self, units: list[str]) -> None:
+        """Raises InstallError when the daemon runs on: it would lose its program and its state."""
         if self.running and units:
             _runs("systemctl", "disable", "--now", *units)
+        if self.is_running():
+            raise InstallError(f"{DAEMON} does not stop; stop it, and run this again: nothing was removed")
 
 
-def _property(name: str) -> str:
-    shown = ["systemctl", "show", "--value", "--property", name, DAEMON]
-    return subprocess.run(shown, capture_output=True, text=True, check=False).stdout.strip()
+def _shown() -> dict[str, str]:
+    """Of the daemon; each is empty where systemd does not answer."""
+    asked = ["systemctl", "show", "--property", ",".join(_ASKED), DAEMON]
+    lines = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
+    return dict.fromkeys(_ASKED, "") | dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def _runs(*command: str) -> bool:

@@ -84,6 +84,14 @@ def test_from_a_bare_machine_to_a_running_box_and_back(machine: ScratchMachine, 
     assert install(machine, newer, "rollback").returncode == 0
     assert machine.property(DAEMON, "StatusText") == "1.0"
 
+    stays = "/etc/systemd/system/edge-cxr.service.d/stays.conf"
+    machine.write(stays, "[Unit]\nRefuseManualStop=yes\n")
+    machine.run("systemctl", "daemon-reload")
+    told = install(machine, newer, "uninstall", "--purge")
+    assert (told.returncode, "does not stop" in told.stderr) == (1, True), told.stderr
+    assert machine.property(DAEMON, "StatusText") == "1.0"
+    machine.run("rm", stays)
+    machine.run("systemctl", "daemon-reload")
     assert install(machine, newer, "uninstall").returncode == 0
     assert [machine.property(DAEMON, name) for name in ("LoadState", "MainPID")] == ["not-found", "0"]
     assert not [path for path in machine.inside("/etc/systemd/system").rglob("*") if path.is_symlink()]
