@@ -40,6 +40,7 @@ from edge.inbox import Inbox
 from edge.index_file import load
 from edge.known_answer import KnownAnswerFailed
 from edge.log import FIELDS
+from edge.metrics import Metrics
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom, write_png
 from edge.pipeline import Pipeline
@@ -394,7 +395,7 @@ def idle_scoring(config: Config, incoming: Path) -> Scoring:
         incoming,
         nothing,
         nothing,
-        nothing,
+        Metrics(),
         Standing(logger),
         nothing,
         logger,
