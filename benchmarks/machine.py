@@ -5,7 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,12 +18,14 @@ _GPU = ("name", "driver_version", "memory.total", "compute_cap", "power.limit", 
 _GPU_NOW = ("clocks.sm", "clocks.mem", "temperature.gpu", "power.draw", "clocks_event_reasons.active")
 
 
-def describe_machine(program: str = "edge-cxr", packages: Sequence[str] = PACKAGES) -> dict[str, object]:
+def describe_machine(
+    program: str = "edge-cxr", packages: Sequence[str] = PACKAGES, *, unnamed: Collection[Path] = ()
+) -> dict[str, object]:
     """Processor, cores, memory, system, versions and the command line, without names or paths of this machine.
 
-    A package that is not installed has the version null.
+    A package that is not installed has the version null. unnamed: files whose very name may be a patient's.
     """
-    command = [*program.split(), *sys.argv[1:]]
+    command = [*program.split(), *("FILE" if Path(word) in unnamed else word for word in sys.argv[1:])]
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

@@ -49,7 +49,7 @@ LAZY = {
     "calibrate": ("calib.cli", "calibrate", "Make the int8 graph of an exported network, and compare the two."),
     "export": ("export.cli", "export", "Turn trained weights into ONNX graphs, and prove that they answer alike."),
     "build": ("export.build_cli", "build", "Build the GPU's TensorRT plan of a bundle, and keep it."),
-    "bench": ("benchmarks.cli", "bench", "Measure latency here, or the accuracy of each precision."),
+    "bench": ("benchmarks.cli", "bench", "Measure how fast this machine is, or how accurate each precision."),
 }
 
 
