@@ -88,21 +88,31 @@ def subject_of_bundle(name_or_folder: str, folder: Path) -> Subject:
 
 def untrained(members: tuple[ClassifierArchitecture, ...], lungs: LungArchitecture, name: str, folder: Path) -> Subject:
     """A subject with random weights; its graphs are made by the steps that make a bundle's."""
-    names = tuple(member.name for member in members)
-    subject = Subject(name, names, members, lungs, "pad", folder, ("fp32", "fp16"), own_weights=True)
+    subject = planned(members, lungs, name, folder)
     module = subject.module()
     write_graph(module, subject.graph("fp32"))
     write_graph(in_half(module), subject.graph("fp16"))
     try:
         _write_int8(subject)
     except Exception as fault:  # a quantizer that is missing or fails leaves the rest to be measured
-        return replace(subject, missing=(("int8", why(fault)),))
-    return replace(subject, precisions=(*subject.precisions, "int8"))
+        return replace(subject, precisions=("fp32", "fp16"), missing=(("int8", why(fault)),))
+    return subject
+
+
+def planned(members: tuple[ClassifierArchitecture, ...], lungs: LungArchitecture, name: str, folder: Path) -> Subject:
+    """An untrained subject as it is once its graphs are in `folder`."""
+    names = tuple(member.name for member in members)
+    return Subject(name, names, members, lungs, "pad", folder, ("fp32", "fp16", "int8"), own_weights=True)
+
+
+def planned_ensemble(side: int, folder: Path) -> Subject:
+    members = tuple(ClassifierArchitecture(name, name, side=side) for name in ENSEMBLE)
+    return planned(members, LungArchitecture(), f"untrained ensemble at {side} pixels", folder)
 
 
 def full_ensemble(side: int, folder: Path) -> Subject:
-    members = tuple(ClassifierArchitecture(name, name, side=side) for name in ENSEMBLE)
-    return untrained(members, LungArchitecture(), f"untrained ensemble at {side} pixels", folder)
+    plan = planned_ensemble(side, folder)
+    return untrained(plan.members, LungArchitecture(), plan.name, folder)
 
 
 def fill_empty_norms(network: nn.Module) -> None:
