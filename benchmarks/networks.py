@@ -4,6 +4,7 @@ The packaged research bundle holds int8 alone: its fp32 graph is exported from i
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from benchmarks.roofline import count_layers
 from benchmarks.subject import Subject, full_ensemble, planned_ensemble, subject_of_bundle
 from edge.errors import EdgeError
+from export.fused import Fused
 from export.graph import write_graph
 
 ENSEMBLE = "ensemble"
@@ -43,11 +45,14 @@ def network(name: str, folder: Path, *, side: int = ENSEMBLE_SIDE) -> Network:
 
 def _of_bundle(name: str, folder: Path) -> Subject:
     subject = subject_of_bundle(name, folder)
-    if "fp32" in subject.precisions:
-        return subject
+    return subject if "fp32" in subject.precisions else with_fp32(subject)
+
+
+def with_fp32(subject: Subject, *, write: Callable[[Fused, Path], None] = write_graph) -> Subject:
+    """Its fp32 graph exported, with random weights, unless the same libraries have done so before."""
     whole = replace(subject, precisions=(*subject.precisions, "fp32"))
     if not _is_kept(whole):
-        write_graph(whole.module(), whole.graph("fp32"))
+        write(whole.module(), whole.graph("fp32"))
         _keep(whole)
     return whole
 

@@ -37,7 +37,7 @@ def _measured(outcome: Outcome) -> list[Row]:
 
 
 def _panel(axes: Axes, outcome: Outcome) -> None:
-    """Bars from the baseline's own length on, a logarithmic axis, the interval as a line, the median in words."""
+    """Bars from zero, the baseline's length as a line across, the interval as a line, the median in words."""
     rows = _measured(outcome)
     for place, row in enumerate(rows):
         assert row.ratio is not None and row.median_s is not None
@@ -45,12 +45,17 @@ def _panel(axes: Axes, outcome: Outcome) -> None:
         low, high = row.ratio.low or value, row.ratio.high or value
         axes.barh(place, value, color=OURS if place == 0 else OTHERS, height=0.7)
         axes.plot([low, high], [place, place], color="black", linewidth=1.2)
-        axes.text(max(value, high) * 1.04, place, f"{value:.2f}   {_time(row.median_s)}", va="center", fontsize=8)
+        axes.text(
+            high,
+            place,
+            f"  {value:.2f}   {_time(row.median_s)}",
+            va="center",
+            fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+        )
     axes.set_yticks(range(len(rows)), [row.peer for row in rows], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xscale("log")
-    values = [row.ratio.value for row in rows if row.ratio]
-    axes.set_xlim(min(0.8, *values) * 0.9, max(values) * 2.2)
+    axes.set_xlim(0, max(row.ratio.high or row.ratio.value for row in rows if row.ratio) * 1.25)
     axes.axvline(1, color="black", linewidth=0.6)
     cores = "" if outcome.cores is None else f", {outcome.cores} core"
     axes.set_title(f"{outcome.race}{cores}", fontsize=9, loc="left")

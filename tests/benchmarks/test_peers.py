@@ -1,6 +1,7 @@
 """The peers of benchmarks/peers.py at small sizes: they do the work that they are said to do."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import mad_decoders
@@ -14,7 +15,7 @@ from racing_peers import peer
 from benchmarks.child import call_apart
 from benchmarks.decoder_safety import CUTS, Question, Safety, ask, changed_at_random
 from benchmarks.decoding_peers import OURS, decode_with, decoders, decoding_race, missing, open_decoder
-from benchmarks.networks import network
+from benchmarks.networks import network, with_fp32
 from benchmarks.peers import measure, peers
 from benchmarks.peers_cpu import RANDOM_WEIGHTS, engine_race, open_bf16, open_compiled, open_engine, write_inputs
 from benchmarks.peers_gpu import open_openvino
@@ -30,8 +31,11 @@ from benchmarks.preprocessing_peers import (
 )
 from benchmarks.race import Race
 from benchmarks.resident import Opened
+from benchmarks.subject import Subject, planned
 from edge.errors import BackendUnavailable, EdgeError
 from edge.imaging.read import read
+from export.fused import Fused
+from training.model import ClassifierArchitecture, LungArchitecture
 
 ROWS, COLUMNS = 150, 122
 LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000)
@@ -127,6 +131,25 @@ def test_engines_run_one_network_in_every_precision(tmp_path: Path) -> None:
     except BackendUnavailable as fault:
         pytest.skip(str(fault))
     assert np.abs(bf16.told(bf16.call(0)) - answers[0]).max() < 0.1
+
+
+def test_a_bundle_without_fp32_gets_a_graph_of_its_architecture_once(tmp_path: Path) -> None:
+    def tiny(side: int) -> Subject:
+        member = ClassifierArchitecture("tiny", "resnet18", (8, 8, 16, 16), side)
+        plan = planned((member,), LungArchitecture(depth=3, widths=(8, 8, 8)), "tiny", tmp_path)
+        return replace(plan, precisions=("int8",))
+
+    written: list[Path] = []
+
+    def write(module: Fused, path: Path) -> None:
+        written.append(path)
+
+    assert with_fp32(tiny(64), write=write).precisions == ("int8", "fp32")
+    assert written == [tmp_path / "model.fp32.onnx"]
+    with_fp32(tiny(64), write=write)
+    assert len(written) == 1
+    with_fp32(tiny(96), write=write)  # another architecture
+    assert len(written) == 2
 
 
 def test_a_compiler_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
