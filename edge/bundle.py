@@ -4,8 +4,7 @@ The format is in docs/bundle.md. Writing bundles is export's work.
 """
 
 import io
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,13 +12,14 @@ from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from numpy.typing import NDArray
 
 from edge.errors import BundleError
 from edge.external_data import has_external_data
 from edge.frontal import FrontalRule, rule_of
 from edge.gate_limits import GateLimits, limits_of
 from edge.imaging.preprocess import Preprocessing
+from edge.reference_cases import Reference, reference_of
+from edge.reference_levels import Levels, levels_from_json
 from edge.seal import MANIFEST, SealedManifest, read_listed, read_pinned, read_signed, read_unsigned, write_signature
 from edge.strict_json import names, number, read_json, share
 from edge.temperature import require_temperature
@@ -27,7 +27,6 @@ from edge.values import MODEL_INPUT_SIDE, PRECISIONS
 
 FORMAT = "edge-cxr/bundle/1"
 GOLDEN_QUANTITIES = ("score", "lung_fraction")
-EMBEDDING_LENGTH = 128
 GATE = "gate.npz"
 PACKAGED_FOLDER = Path(__file__).parent / "bundles"
 # The bundles that come with the program, by their id: a changed file there is refused like any other.
@@ -35,7 +34,6 @@ PACKAGED_IDS = {
     "phantom": "256fda6a643154d59cc7f8a69f68aae888dff720b982c1aa33e40d75cb65cb87",
     "research": "06bf8c43afd376e1af47e8b3502f14a020829b19ed72903aa583e51a6bd0666e",
 }
-_PATIENT_KEY = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ class Manifest:
     """manifest.json, checked. Points and temperatures are per precision, None until a site calibrates.
 
     accuracy: per precision the outcome of the accuracy gate, {"passed", "failures", ...}; empty until it was run.
+    drift: by signal, how it was spread over radiographs that the weights have not seen; empty in older bundles.
     """
 
     name: str
@@ -60,21 +59,7 @@ class Manifest:
     metrics: dict[str, dict[str, Any]]
     intended_use: str
     accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The labelled reference cases. embeddings: float32 [cases, 128]; origins tell how a phantom can be redrawn.
-
-    patients: each one's key, hashed with a site's key as on its box, or "" where none is known.
-    """
-
-    embeddings: NDArray[np.float32]
-    labels: tuple[str, ...]
-    scores: tuple[float, ...]
-    case_ids: tuple[str, ...]
-    origins: tuple[str, ...]
-    patients: tuple[str, ...] = field(repr=False)
+    drift: dict[str, Levels] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +91,7 @@ class Bundle:
             _complaints("reference.npz"),
             np.load(io.BytesIO(self.files["reference.npz"]), allow_pickle=False) as arrays,
         ):
-            return _reference(arrays)
+            return reference_of(arrays)
 
     def frontal_rule(self) -> FrontalRule | None:
         """None in a bundle without gate.npz: older ones, and those of a few radiographs."""
@@ -254,6 +239,7 @@ def _manifest(listed: dict[str, Any]) -> Manifest:
         metrics=_metrics(listed["metrics"]),
         intended_use=listed["intended_use"],
         accuracy=_accuracy(listed.get("accuracy", {}), precisions),
+        drift={signal: levels_from_json(told) for signal, told in listed.get("drift", {}).items()},
     )
 
 
@@ -272,29 +258,3 @@ def _accuracy(outcomes: dict[str, dict[str, Any]], precisions: tuple[str, ...]) 
         if type(outcome["passed"]) is not bool or not isinstance(sentences, list) or set(map(type, sentences)) - {str}:
             raise ValueError(f"the accuracy of {precision} must tell passed (true or false) and failures (sentences)")
     return dict(outcomes)
-
-
-def _reference(arrays: Mapping[str, NDArray[Any]]) -> Reference:
-    embeddings, scores = arrays["embeddings"].astype(np.float32), arrays["scores"]
-    shapes = {name: arrays[name].shape for name in ("embeddings", "labels", "scores", "case_ids", "origins")}
-    cases = len(embeddings)
-    if shapes.pop("embeddings") != (cases, EMBEDDING_LENGTH) or set(shapes.values()) != {(cases,)}:
-        raise ValueError(f"embeddings are {list(embeddings.shape)}, and for each case one of {shapes}")
-    if not np.isfinite(embeddings).all() or not ((scores >= 0) & (scores <= 1)).all():
-        raise ValueError("an embedding is not finite, or a score not within 0 and 1")
-    patients = tuple(map(str, arrays["patients"])) if "patients" in arrays else ("",) * cases  # older ones have none
-    if len(patients) != cases or not all(patient == "" or is_patient_key(patient) for patient in patients):
-        raise ValueError(f"patients are no {cases} keys of 64 hexadecimal digits, or empty where none is known")
-    return Reference(
-        embeddings=embeddings,
-        labels=tuple(map(str, arrays["labels"])),
-        scores=tuple(map(float, scores)),
-        case_ids=tuple(map(str, arrays["case_ids"])),
-        origins=tuple(map(str, arrays["origins"])),
-        patients=patients,
-    )
-
-
-def is_patient_key(text: str) -> bool:
-    """Whether it has the form of Source.patient_key; an identifier as a hospital writes it has not."""
-    return _PATIENT_KEY.fullmatch(text) is not None

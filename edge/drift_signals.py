@@ -12,7 +12,7 @@ from edge.values import Decoded, ModelInput, Prediction, Reason, Report, Source
 _VIEWS = ("AP", "PA", "LATERAL", None)
 _FORMATS = ("dicom", "png", "jpeg", "tiff")
 _SEEN_BEFORE = (Reason.DUPLICATE, Reason.CONFLICT)
-_DIGITS = 4
+DIGITS = 4
 _LEAST_CELLS = 64  # of the lung mask, or nothing is said of how bright the lungs are
 
 
@@ -39,7 +39,7 @@ class Signals:
     def known(self) -> list[tuple[str, float]]:
         """By name, those that there are; to four digits, which name nobody. NaN is left out: no file may hold it."""
         pairs = zip(NAMES, astuple(self), strict=True)
-        return [(name, round(value, _DIGITS)) for name, value in pairs if value is not None and math.isfinite(value)]
+        return [(name, round(value, DIGITS)) for name, value in pairs if value is not None and math.isfinite(value)]
 
 
 NAMES = tuple(field.name for field in fields(Signals))
@@ -50,6 +50,7 @@ KINDS: dict[str, tuple[float, ...]] = {
     "format": (0.5, 1.5, 2.5),
     "refused": (0.5,),
 }
+QUANTITIES = tuple(name for name in NAMES if name not in KINDS)  # of a scored radiograph's answers and picture
 
 
 def observe(decoded: Decoded, report: Report, reference: NDArray[np.float32]) -> Signals | None:

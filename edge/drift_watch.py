@@ -18,7 +18,7 @@ class DriftWatch:
 
     def __init__(self, bundle: Bundle, state: StateFolder, metrics: Metrics, logger: logging.Logger) -> None:
         self._reference = bundle.reference().embeddings
-        self._drift = Drift(state.root / FOLDER, bundle.id, {}, logger.warning)
+        self._drift = Drift(state.root / FOLDER, bundle.id, bundle.manifest.drift, logger.warning)
         self._metrics = metrics
         metrics.drifts(self._drift.looks, len(self._drift))
 

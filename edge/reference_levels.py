@@ -19,7 +19,7 @@ CLASSES = 10
 # each one, about one goes above it by chance. The second is a difference that no alarm is worth.
 _CHANCE = 2.15
 _SLIGHT = 0.07
-_LEAST_COUNT = 100
+LEAST_COUNT = 100  # radiographs; of fewer, levels say too little
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def levels_from_json(told: Any) -> Levels:
     edges = tuple(number(edge) for edge in told["edges"])
     shares = tuple(share(part) for part in told["shares"])
     count = told["count"]
-    if type(count) is not int or count < _LEAST_COUNT:
-        raise ValueError(f"levels are of {count!r} radiographs; at least {_LEAST_COUNT} are needed")
+    if type(count) is not int or count < LEAST_COUNT:
+        raise ValueError(f"levels are of {count!r} radiographs; at least {LEAST_COUNT} are needed")
     if not edges or any(low >= high for low, high in itertools.pairwise(edges)):
         raise ValueError(f"edges are {list(edges)}; they must rise")
     if len(shares) != len(edges) + 1 or not math.isclose(sum(shares), 1, abs_tol=1e-6):

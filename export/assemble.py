@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from edge.bundle import Bundle, is_patient_key, read_bundle
+from edge.bundle import Bundle, read_bundle
 from edge.calibration import proven_temperature
 from edge.errors import UsageError
 from edge.gate_limits import GateLimits, Limits
@@ -28,6 +28,7 @@ from edge.operating_point import youden_point
 from edge.phantom import LABELS, Phantom, render
 from edge.phantom_dicom import write_dicom
 from edge.quality import lung_fraction
+from edge.reference_cases import is_patient_key
 from edge.temperature import apply_temperature
 from edge.values import case_id_of
 from export.bundle_writer import BundleContent, read_content, write_manifest

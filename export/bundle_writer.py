@@ -13,6 +13,7 @@ from edge.bundle import FORMAT
 from edge.errors import UsageError
 from edge.gate_limits import GateLimits, as_listed, limits_of
 from edge.imaging.preprocess import Preprocessing
+from edge.reference_levels import Levels, levels_from_json
 from edge.seal import MANIFEST, SIGNATURE
 from edge.values import INTENDED_USE
 from export.graph import OPSET
@@ -24,6 +25,7 @@ class BundleContent:
 
     operating_points, temperatures: per precision, None where there is none. metrics: figures per split.
     training: what made the weights, enough to repeat it. accuracy: the gate's outcome per precision, once it was run.
+    drift: levels by signal, once the gate was fitted.
     """
 
     name: str
@@ -40,6 +42,7 @@ class BundleContent:
     metrics: dict[str, Any]
     training: dict[str, Any]
     accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    drift: dict[str, Levels] = field(default_factory=dict)
 
 
 def write_manifest(folder: Path, content: BundleContent) -> str:
@@ -70,6 +73,7 @@ def write_manifest(folder: Path, content: BundleContent) -> str:
         "opset": OPSET,
         "training": content.training,
         **({"accuracy": content.accuracy} if content.accuracy else {}),
+        **({"drift": {name: levels.to_json() for name, levels in content.drift.items()}} if content.drift else {}),
     }
     written = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode("utf-8") + b"\n"
     (folder / SIGNATURE).unlink(missing_ok=True)  # it was of the manifest that is replaced here
@@ -105,4 +109,5 @@ def read_content(folder: Path) -> BundleContent:
         metrics=listed["metrics"],
         training=listed["training"],
         accuracy=listed.get("accuracy", {}),
+        drift={signal: levels_from_json(told) for signal, told in listed.get("drift", {}).items()},
     )

@@ -18,9 +18,11 @@ from edge.errors import BundleError, EngineError
 from edge.imaging.decoder import Decoder
 from edge.imaging.preprocess import Preprocessing
 from edge.known_answer import known_answers
+from edge.reference_levels import Levels
 from edge.signature import public_key_of
 
 SMALLER = Preprocessing(side=512)
+LEVELS = {"edges": [0.5], "shares": [0.5, 0.5], "count": 100}
 
 
 class Pickled:
@@ -51,6 +53,12 @@ def test_a_good_bundle_opens(folder: Path) -> None:
     assert reference.embeddings.shape == (8, 128)
     assert set(reference.labels) == {"covid", "other"}
     assert [case.name for case in bundle.golden_cases()] == ["golden/a.dcm"]
+    assert bundle.manifest.drift == {}  # an older bundle tells of none
+
+
+def test_the_levels_for_drift_are_those_of_the_manifest(folder: Path) -> None:
+    write_manifest(folder, drift={"score": LEVELS})
+    assert open_bundle(str(folder)).manifest.drift == {"score": Levels((0.5,), (0.5, 0.5), 100)}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +86,12 @@ def test_a_good_bundle_opens(folder: Path) -> None:
         ({"precisions": ["auto"]}, "is incomplete or damaged"),
         ({"precisions": ["int8"]}, r"is incomplete or damaged .*model\.int8\.onnx"),
         ({"embedding_member": "resnet50"}, "embedding member 'resnet50' is no member"),
+        ({"drift": {"score": {**LEVELS, "count": 99}}}, "levels are of 99 radiographs; at least 100 are needed"),
+        ({"drift": {"score": {**LEVELS, "edges": [0.5, 0.5]}}}, "they must rise"),
+        ({"drift": {"score": {**LEVELS, "shares": [0.5, "0.5"]}}}, "'0.5' is no number"),
+        ({"drift": {"score": {"edges": [0.5]}}}, r"is incomplete or damaged \('shares'\)"),
+        ({"drift": ["score"]}, "is incomplete or damaged"),
+        ({"drift": None}, "is incomplete or damaged"),
         ({"operating_points": {"fp32": "high"}}, "is incomplete or damaged"),
         ({"operating_points": {"fp32": "0.5"}}, "'0.5' is no number"),
         ({"operating_points": {"fp32": True}}, "True is no number"),

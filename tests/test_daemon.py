@@ -58,7 +58,10 @@ PATIENCE_S = 60
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+    """It brings the reference of one signal for drift."""
+    folder = write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+    write_manifest(folder, drift={"brightness": {"edges": [0.5], "shares": [0.5, 0.5], "count": 500}})
+    return folder
 
 
 @pytest.fixture
@@ -479,7 +482,9 @@ def test_health_and_metrics_over_http(config: Config, incoming: Path) -> None:
     assert 'edge_cxr_known_answer_tests_total{outcome="passed"} 1.0' in text
     assert "edge_cxr_drift_radiographs 1.0" in text
     (drift,) = Path(config.state, "drift").iterdir()
-    assert [name for name, values in json.loads(drift.read_bytes())["first"].items() if len(values) != 1] == []
+    kept = json.loads(drift.read_bytes())
+    assert [name for name, values in kept["first"].items() if len(values) != 1] == ["brightness"]  # the bundle's
+    assert {len(values) for values in kept["window"].values()} == {1}
     for stage in ("decode", "preprocess", "infer", "retrieve", "write"):
         assert f'edge_cxr_stage_duration_seconds_count{{stage="{stage}"}} 1.0' in text
 

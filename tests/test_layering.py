@@ -37,6 +37,7 @@ LAYERS = (
         "reference_levels",
         "shelf",
         "shelf_list",
+        "reference_cases",
     },
     {"sandbox", "wire", "worker", "worker_process", "decoder", "decode_pool"},
     {"engines", "quality", "similarity", "case_index", "index_check", "known_answer", "site_calibration"},

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import EMBEDDING_LENGTH
 from edge.errors import EngineError, NotFinite
+from edge.reference_cases import EMBEDDING_LENGTH
 from edge.temperature import apply_temperature
 from edge.values import MODEL_INPUT_SIDE, EngineIdentity, ModelInput, Prediction
 

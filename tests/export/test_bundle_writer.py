@@ -11,6 +11,7 @@ from edge.bundle import read_bundle
 from edge.errors import BundleError, UsageError
 from edge.gate_limits import GateLimits, Limits
 from edge.imaging.preprocess import Preprocessing
+from edge.reference_levels import Levels
 from export.bundle_writer import BundleContent, digests, read_content, write_manifest
 
 CONTENT = BundleContent(
@@ -27,6 +28,7 @@ CONTENT = BundleContent(
     gates=GateLimits(Limits(0.1, 0.6, 0.03)),
     metrics={"test": {"auc": 0.8}},
     training={"seed": 0},
+    drift={"score": Levels.of([0.1, 0.2, 0.30001] * 50)},
 )
 
 
@@ -45,6 +47,7 @@ def test_the_box_opens_what_is_written(folder: Path) -> None:
     assert set(bundle.files) == {"model.int8.onnx", "golden/expected.json"}
     assert bundle.manifest.preprocessing == CONTENT.preprocessing
     assert bundle.manifest.gates == CONTENT.gates
+    assert bundle.manifest.drift == CONTENT.drift
     assert bundle.manifest.operating_points == {"int8": 0.4}
     assert bundle.manifest.temperatures == {"int8": None}
 
