@@ -1,4 +1,7 @@
-"""Gives a written bundle its gate: gate.npz, the limits in the manifest, and in the model card what it refuses."""
+"""Gives a written bundle its gate: gate.npz, the limits in the manifest, and in the model card what it refuses.
+
+And the levels that drift is measured from: they are of the same radiographs.
+"""
 
 import csv
 import shutil
@@ -16,6 +19,7 @@ from edge.frontal import FEATURES
 from export.assemble import taking_place_of
 from export.bundle_writer import read_content, write_manifest
 from export.card import render_card
+from export.drift_levels import drift_levels
 from export.gate_pictures import FRONTAL, INVERTED, Pictured
 from export.gate_rule import Fitted, arrays_of, fit
 from training import options
@@ -61,11 +65,14 @@ def add_gate(folder: Path, pictures: Sequence[Pictured], groups: Groups, *, out:
     frontal = sum(each.kind == FRONTAL for each in pictures)
     if frontal < LEAST_RADIOGRAPHS or not any(each.kind == INVERTED for each in pictures):
         raise UsageError(f"{frontal} frontal radiographs are too few to set a gate by; give {LEAST_RADIOGRAPHS}")
-    fitted = fit(pictures, read_bundle(folder).reference().embeddings)
+    reference = read_bundle(folder).reference()
+    fitted = fit(pictures, reference.embeddings)
     with taking_place_of(out) as fresh:
         shutil.copytree(folder, fresh, dirs_exist_ok=True)
         np.savez(fresh / GATE, features=np.int64(FEATURES), **arrays_of(fitted.rule))
-        content = replace(read_content(fresh), gates=fitted.limits)
+        content = replace(
+            read_content(fresh), gates=fitted.limits, drift=drift_levels(_passed(pictures, fitted), reference)
+        )
         write_manifest(fresh, content)
         found = _judged(fresh, content.training["default_precision"], groups)
         gate = {**content.training["gate"], "rule": _record(fitted, found)}
@@ -75,6 +82,11 @@ def add_gate(folder: Path, pictures: Sequence[Pictured], groups: Groups, *, out:
             (fresh / "MODEL_CARD.md").write_text(card, encoding="utf-8")
         identity = write_manifest(fresh, content)
     return identity
+
+
+def _passed(pictures: Sequence[Pictured], fitted: Fitted) -> list[Pictured]:
+    frontal = [each for each in pictures if each.kind == FRONTAL]
+    return [each for each, reason in zip(frontal, fitted.refusals[FRONTAL], strict=True) if reason is None]
 
 
 def _judged(bundle: Path, precision: str, groups: Groups) -> dict[str, Counter[str]]:

@@ -6,15 +6,21 @@ from typing import Any
 from edge.statistics import Proportion
 from export.gate_pictures import DRAWN, FRONTAL, SPOILT
 
+IN_SIGHT = (
+    "test_mhh_positive_only",
+    "not_frontal",
+    "dicom.csv",
+)  # while gate_pictures.py and negatives.py were written
+
 
 def gate_section(rule: Mapping[str, Any]) -> list[str]:
-    """rule: what add_gate.py recorded, {"learned", "judged"}, and optionally "notes", sentences that a person added."""
+    """rule: what add_gate.py recorded, {"learned", "judged"}."""
     learned = rule["learned"]
     drawn = sorted(kind for kind in learned if kind.startswith(DRAWN))
     varied = sorted(learned.keys() - {FRONTAL, *drawn}, key=lambda kind: (kind in SPOILT, kind))
     return [
         "## What the gate refuses",
-        *rule.get("notes", ()),
+        *_in_sight(rule["judged"]),
         "Of radiographs that it was not fitted on, through the whole box; files that it cannot read are among the "
         "refused:",
         "",
@@ -24,6 +30,17 @@ def gate_section(rule: Mapping[str, Any]) -> list[str]:
         f"judged by a rule fitted without its patient; {' and '.join(sorted(SPOILT))} ones are not taught to it:",
         "",
         *_table({kind: learned[kind] for kind in (FRONTAL, *varied, *drawn)}),
+        "",
+    ]
+
+
+def _in_sight(judged: Mapping[str, Any]) -> list[str]:
+    seen = [name for name in IN_SIGHT if name in judged]
+    if not seen:
+        return []
+    return [
+        f"How frontal radiographs are varied and what is drawn was chosen with {', '.join(seen)} in sight, so that the "
+        "figures for these flatter.",
         "",
     ]
 

@@ -1,10 +1,11 @@
 """What the gate is fitted on and judged by: radiographs, the same turned, cut, blanked and inverted, and drawings.
 
-All are asked of the engine that the box will run; only what the gate looks at is kept.
+All are asked of the engine that the box will run; only what the gate looks at is kept, and what drift is seen by.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from zlib import crc32
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import Bundle
+from edge.drift_signals import grey_levels
 from edge.engines import Engine, open_engine, predict
 from edge.errors import RadiographError
 from edge.frontal import small
@@ -19,8 +21,8 @@ from edge.imaging.grey import plain_radiograph
 from edge.imaging.preprocess import preprocess
 from edge.imaging.read import read
 from edge.quality import lung_fraction
-from edge.values import Radiograph
-from export.negatives import DRAWINGS, draw
+from edge.values import Radiograph, case_id_of
+from export.negatives import DRAWINGS, draw, lateral_phantom
 from training.progress import bar
 from training.row import Row
 
@@ -31,8 +33,10 @@ FOLDS = 4
 VARIED_EACH = 9  # one of so many radiographs is varied
 DRAWINGS_EACH = 48
 MORE_OF = {"panoramic": 144}  # to the lung network the likest to a chest
+LATERALS = 144  # phantoms from the side, where frontal chests are phantoms too
 
 Pixels = NDArray[np.uint16]
+_Shown = tuple[str, str, Radiograph]  # kind, patient, radiograph
 
 
 def _noisy(pixels: Pixels) -> Pixels:
@@ -72,6 +76,7 @@ class Pictured:
     """One picture as the gate sees it. mask, picture: [128, 128] of content alone; the rest as the box measures it.
 
     kind: frontal, a variant's name, or `drawn` and a drawing's. patient: whose it is; a drawing is one of its own.
+    score: the members' mean. grey: brightness, contrast and lung brightness. case_id: of a radiograph's file, else "".
     """
 
     kind: str
@@ -80,6 +85,9 @@ class Pictured:
     picture: NDArray[np.float16]
     lung_fraction: float
     embedding: NDArray[np.float32]
+    score: float
+    grey: tuple[float, float, float | None]
+    case_id: str = ""
 
     @property
     def frontal(self) -> bool:
@@ -95,14 +103,13 @@ def pictures_of(bundle: Bundle, precision: str, rows: Sequence[Row]) -> list[Pic
     """Radiographs of rows, variants of some, and drawings. Rows that the box cannot read are left out."""
     engine = open_engine(bundle, backend="openvino", precision=precision)
     try:
-        return [
-            _pictured(engine, bundle, kind, patient, radiograph) for kind, patient, radiograph in _radiographs(rows)
-        ]
+        shown = [_radiographs(rows), _drawings(), _laterals() if bundle.manifest.role == "phantom" else ()]
+        return [_pictured(engine, bundle, *each) for each in chain.from_iterable(shown)]
     finally:
         engine.close()
 
 
-def _radiographs(rows: Sequence[Row]) -> Iterator[tuple[str, str, Radiograph]]:
+def _radiographs(rows: Sequence[Row]) -> Iterator[_Shown]:
     for number, row in enumerate(bar(rows, "gate: radiographs and variants", total=len(rows))):
         try:
             radiograph = read(row.path.read_bytes())
@@ -112,9 +119,17 @@ def _radiographs(rows: Sequence[Row]) -> Iterator[tuple[str, str, Radiograph]]:
         if number % VARIED_EACH == 0:
             for name, vary in VARIANTS.items():
                 yield name, row.cluster, _varied(radiograph, vary)
+
+
+def _drawings() -> Iterator[_Shown]:
     for name in bar(DRAWINGS, "gate: drawings", total=len(DRAWINGS)):
         for number in range(MORE_OF.get(name, DRAWINGS_EACH)):
             yield f"{DRAWN} {name}", f"{name} {number}", draw(name, number)
+
+
+def _laterals() -> Iterator[_Shown]:
+    for number in bar(range(LATERALS), "gate: phantoms from the side", total=LATERALS):
+        yield f"{DRAWN} phantom from the side", f"lateral phantom {number}", lateral_phantom(number)
 
 
 def _varied(radiograph: Radiograph, vary: Callable[[Pixels], Pixels]) -> Radiograph:
@@ -126,5 +141,15 @@ def _pictured(engine: Engine, bundle: Bundle, kind: str, patient: str, radiograp
     model_input = preprocess(radiograph, bundle.manifest.preprocessing)
     (prediction,) = predict(engine, [model_input])
     mask, picture = small(prediction.lung_mask, model_input.pixels, model_input.crop)
-    fraction = lung_fraction(prediction.lung_mask, model_input.crop, model_input.pixels.shape[-1])
-    return Pictured(kind, patient, mask.astype(np.float16), picture.astype(np.float16), fraction, prediction.embedding)
+    sha256 = radiograph.source.sha256
+    return Pictured(
+        kind,
+        patient,
+        mask.astype(np.float16),
+        picture.astype(np.float16),
+        lung_fraction(prediction.lung_mask, model_input.crop, model_input.pixels.shape[-1]),
+        prediction.embedding,
+        float(np.mean(list(prediction.members.values()))),
+        grey_levels(model_input, prediction),
+        case_id_of(sha256) if kind == FRONTAL else "",
+    )

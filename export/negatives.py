@@ -10,10 +10,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from edge.imaging.grey import plain_radiograph
+from edge.imaging.grey import integer_levels, plain_radiograph
+from edge.phantom import LABELS, render
 from edge.values import Radiograph
 
 SIDE = 384  # pixels
+LATERAL_SEEDS = 400_000  # and on; training, golden cases, demo and tests have others
 Drawing = NDArray[np.float32]
 
 
@@ -176,6 +178,13 @@ def draw(name: str, number: int) -> Radiograph:
     low, high = float(drawn.min()), float(drawn.max())
     levels = ((drawn - low) / (high - low) * 65535).astype(np.uint16)
     return plain_radiograph(levels, sha256="", format="png", lossy=False)
+
+
+def lateral_phantom(number: int) -> Radiograph:
+    """A phantom from the side, for bundles whose frontal chests are phantoms too: the hardest to tell from them."""
+    seed = LATERAL_SEEDS + number
+    phantom = render(seed, LABELS[seed % 2], variant="lateral", longest_side=512)
+    return plain_radiograph(integer_levels(phantom.pixels), sha256="", format="png", lossy=False)
 
 
 def _empty() -> Drawing:

@@ -35,6 +35,7 @@ phantom-steps:
 	$(EXPORT) --lungs work/phantom/study/lungs/best --member work/phantom/study/split-0/resnet18/best --out work/phantom/graphs
 	$(CALIBRATE) --sensitivity --json --graphs work/phantom/graphs --manifest work/phantoms/manifest.csv > $(PHANTOM_RESULTS)/accuracy.json
 	$(BUNDLE) assemble --recipe phantom --graphs work/phantom/graphs --lungs work/phantom/study/lungs/best --member work/phantom/study/split-0/resnet18/best --manifest work/phantoms/manifest.csv --out work/phantom/bundle
+	$(BUNDLE) gate work/phantom/bundle --manifest work/phantoms/manifest.csv --evaluate work/phantoms/manifest.csv
 	$(EVALUATE) --manifest work/phantoms/manifest.csv --split test --bundle work/phantom/bundle --scores $(PHANTOM_RESULTS)/scores.csv > $(PHANTOM_RESULTS)/metrics.json
 	$(EVALUATE) --manifest work/phantoms/manifest.csv --split test --bundle work/phantom/bundle --lung-masks > $(PHANTOM_RESULTS)/lungs.json
 	cp work/phantom/study/lungs/log.jsonl $(PHANTOM_RESULTS)/train-lungs.jsonl

@@ -1,25 +1,40 @@
 """The gate's rule from made-up pictures, its limits, what it is never fitted on, and what the card says of it."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tiny_bundle import write_tiny_bundle
+from tiny_bundle import write_manifest, write_tiny_bundle
 
-from edge.bundle import PACKAGED_FOLDER
+from edge.bundle import PACKAGED_FOLDER, open_bundle
+from edge.config import Config
+from edge.drift_signals import QUANTITIES
 from edge.errors import UsageError
 from edge.frontal import LENGTH, look_small, rule_of
+from edge.phantom import render
+from edge.phantom_dicom import write_dicom
+from edge.reading_room import open_pipeline
+from edge.reference_cases import reference_of
 from edge.values import Reason
 from export.add_gate import add_gate, groups_to_judge, rows_to_learn
+from export.bundle_writer import read_content
+from export.drift_levels import drift_levels
 from export.gate_card import gate_section
 from export.gate_cli import gate_command
 from export.gate_pictures import FOLDS, FRONTAL, INVERTED, Pictured
 from export.gate_rule import REFUSED_AT_MOST, Fitted, arrays_of, fit, without
 from export.negatives import DRAWINGS, SIDE, draw
+from training.phantoms import write_training_set
 
 DOWN, RIGHT = np.mgrid[-1:1:128j, -1:1:128j]
 REFERENCE = np.zeros((1, 128), np.float32)
+CASES = {
+    "embeddings": np.zeros((20, 128)), "labels": np.array(["covid"] * 20), "scores": np.full(20, 0.5),
+    "case_ids": np.array(["f" * 16] * 20), "origins": np.array([""] * 20),
+}  # fmt: skip
 
 
 def chest(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +51,10 @@ def chest(number: int) -> tuple[np.ndarray, np.ndarray]:
 def pictured(kind: str, number: int, mask: np.ndarray, picture: np.ndarray) -> Pictured:
     fraction = float((mask > 0.5).mean())
     embedding = np.full(128, 0.1, np.float32)
-    return Pictured(kind, f"p{number}", mask.astype(np.float16), picture.astype(np.float16), fraction, embedding)
+    return Pictured(
+        kind, f"p{number}", mask.astype(np.float16), picture.astype(np.float16), fraction, embedding,
+        score=0.5, grey=(0.5, 0.2, None),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +154,74 @@ def test_a_packaged_bundle_is_left_as_it_is(manifest: Path) -> None:
     assert "name another folder with --out" in str(outcome.exception)
 
 
+# A small bundle of phantoms gets its gate by the command.
+
+
+@pytest.fixture(scope="module")
+def ungated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    training = {"default_precision": "fp32", "gate": {}}
+    folder = write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+    write_manifest(folder, training=training)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gated(ungated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fitted on 30 phantoms, judged on 5 others, upright and from the side."""
+    folder = tmp_path_factory.mktemp("gated")
+    manifest = write_training_set(folder / "phantoms", {"train": 30}, longest_side=192)
+    for variant in ("frontal", "lateral"):
+        for seed in range(5):
+            phantom = render(seed, "other", variant=variant, longest_side=192)
+            write_dicom(phantom, folder / f"{variant}-{seed}.dcm")
+        listed = "".join(f"{variant}-{seed}.dcm\n" for seed in range(5))
+        (folder / f"{variant}.csv").write_text(f"path\n{listed}")
+    asked = [ungated, "--manifest", manifest, "--out", folder / "bundle", "--seed", 0]
+    asked += ["--evaluate", folder / "frontal.csv", "--evaluate", folder / "lateral.csv"]
+    with pytest.MonkeyPatch.context() as patch:  # sizes alone: seven hundred pictures take minutes
+        patch.setattr("export.add_gate.LEAST_RADIOGRAPHS", 30)
+        for name, size in (("VARIED_EACH", 30), ("DRAWINGS_EACH", 1), ("MORE_OF", {}), ("LATERALS", 16)):
+            patch.setattr(f"export.gate_pictures.{name}", size)
+        told = CliRunner().invoke(gate_command, [str(part) for part in asked], catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout) == {"bundle": "tiny", "id": open_bundle(str(folder / "bundle")).id}
+    return folder / "bundle"
+
+
+def test_the_command_makes_another_bundle_that_refuses_what_is_seen_from_the_side(ungated: Path, gated: Path) -> None:
+    before, after = open_bundle(str(ungated)), open_bundle(str(gated))
+    assert before.frontal_rule() is None and after.frontal_rule() is not None
+    assert after.id != before.id
+    assert after.manifest.gates.not_frontal is not None
+    judged = read_content(gated).training["gate"]["rule"]["judged"]
+    assert judged["lateral.csv"]["total"] == judged["frontal.csv"]["total"] == 5
+    assert sum(judged["lateral.csv"]["refused"].values()) >= 4
+    assert sum(judged["frontal.csv"]["refused"].values()) <= 1
+
+
+def test_the_box_gives_a_lateral_phantom_no_score(gated: Path) -> None:
+    with open_pipeline(Config(bundle=str(gated))) as pipeline:
+        report = pipeline.report(gated.parent / "lateral-0.dcm")
+        assert (report.scored, report.reason) == (False, Reason.NOT_FRONTAL_CHEST)
+        assert pipeline.report(gated.parent / "frontal-0.dcm").scored
+
+
+def test_the_levels_for_drift_are_of_radiographs_that_are_no_reference_case(pictures: list[Pictured]) -> None:
+    """Nor of kinds, nor of what fewer than a hundred have."""
+    frontal = [each for each in pictures if each.frontal] * 3
+    shown = [
+        replace(each, case_id=f"{number:016x}", score=number / 240, grey=(0.5, 0.2, 0.3 if number < 110 else None))
+        for number, each in enumerate(frontal)
+    ]
+    case_ids = np.array([f"{number:016x}" for number in range(20)])
+    levels = drift_levels(shown, reference_of({**CASES, "case_ids": case_ids}))
+    assert levels.keys() == set(QUANTITIES) - {"lung_brightness"}
+    assert {found.count for found in levels.values()} == {220}
+    assert min(levels["score"].edges) > 20 / 240
+    assert levels["embedding_distance"].distance([1.1314]) == 0  # to as many digits as the box tells
+    assert drift_levels(shown[:110], reference_of(CASES)).keys() == {*QUANTITIES}
+
+
 def test_the_card_tells_counts_intervals_and_reasons() -> None:
     rule = {
         "judged": {"test_internal": {"total": 27, "refused": {}}},
@@ -151,3 +237,8 @@ def test_the_card_tells_counts_intervals_and_reasons() -> None:
     assert "| frontal | 3/200 = 0.015 (0.005 to 0.043) | not_frontal_chest 2, no_lungs 1 |" in section
     order = [line.split(" | ")[0] for line in section if line.startswith("| ")][-4:]
     assert order == ["| frontal", "| upside down", "| noisy", "| drawn limb"]
+    assert not any("in sight" in line for line in section)
+    seen = gate_section({**rule, "judged": {"not_frontal": {"total": 14, "refused": {}}}})
+    assert seen[1].startswith(
+        "How frontal radiographs are varied and what is drawn was chosen with not_frontal in sight"
+    )
