@@ -16,22 +16,18 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from edge.bundle import Bundle, read_bundle
 from edge.calibration import proven_temperature
 from edge.errors import UsageError
 from edge.gate_limits import GateLimits, Limits
 from edge.imaging.preprocess import Preprocessing
-from edge.known_answer import SCORE_TOLERANCE
 from edge.operating_point import youden_point
-from edge.phantom import LABELS, Phantom, render
-from edge.phantom_dicom import write_dicom
-from edge.quality import lung_fraction
 from edge.reference_cases import is_patient_key
 from edge.temperature import apply_temperature
 from edge.values import case_id_of
 from export.bundle_writer import BundleContent, read_content, write_manifest
+from export.golden import write_golden
 from export.loose_graphs import FP32, with_fp32
 from export.recipes import Recipe
 from training.progress import bar
@@ -40,15 +36,6 @@ from training.scorers import EngineAnswer, ask_engine
 
 GATE_PERCENTILES = (0.2, 99.8)  # rounded outwards to 0.01: at most 1% of frontal radiographs may be refused
 GATE_MARGIN = 0.03
-GOLDEN_SEEDS = range(300_000, 300_020)
-GOLDEN_SIDE = 512
-GOLDEN_VARIANTS = ("frontal", "blank")
-GOLDEN_REACH = 4  # tolerances of the known-answer test that the golden scores must span, where phantoms allow
-_GOLDEN_FILES = (
-    ("golden/a.dcm", "MONOCHROME2", JPEGLSLossless),
-    ("golden/b.dcm", "MONOCHROME1", JPEG2000Lossless),
-    ("golden/c.dcm", "MONOCHROME2", RLELossless),
-)
 
 
 @dataclass(frozen=True)
@@ -100,8 +87,9 @@ def assemble(
             content = _deciding(content, draft, radiographs.validation)
             write_manifest(fresh, content)
             draft = read_bundle(fresh)  # what is asked from here on is scaled by its temperatures
-        _write_reference(with_fp32(draft, graphs / f"model.{FP32}.onnx"), recipe, radiographs.reference, fresh)
-        _write_golden(draft, recipe, fresh)
+        references = _drawn(radiographs.reference, recipe.references)
+        _write_reference(with_fp32(draft, graphs / f"model.{FP32}.onnx"), references, fresh)
+        write_golden(draft, recipe.default_precision, fresh)
         identity = write_manifest(fresh, content)
     return identity
 
@@ -174,16 +162,11 @@ def _answers(bundle: Bundle, precision: str, rows: Sequence[Row], description: s
     return list(bar(ask_engine(bundle, precision, paths), description, total=len(paths)))
 
 
-def _fraction(answer: EngineAnswer) -> float:
-    model_input = answer.model_input
-    return lung_fraction(answer.prediction.lung_mask, model_input.crop, model_input.pixels.shape[-1])
-
-
 def _gate(bundle: Bundle, precision: str, rows: Sequence[Row]) -> tuple[Limits, dict[str, Any]]:
     """Limits on the lung fraction, and the percentiles that they were drawn from."""
     fractions = []
     for answer in bar(ask_engine(bundle, precision, [row.path for row in rows]), "gate", total=len(rows)):
-        fractions.append(_fraction(answer))
+        fractions.append(answer.lung_fraction)
     low, high = np.percentile(fractions, GATE_PERCENTILES)
     limits = Limits(math.floor(low * 100) / 100, math.ceil(high * 100) / 100, GATE_MARGIN)
     seen = {f"p{share}": round(float(np.percentile(fractions, share)), 4) for share in (0, 0, 1, 5, 50, 95, 99, 100)}
@@ -209,10 +192,15 @@ def _deciding(content: BundleContent, draft: Bundle, rows: Sequence[Row]) -> Bun
     return replace(content, operating_points=points, temperatures=temperatures)
 
 
-def _write_reference(bundle: Bundle, recipe: Recipe, rows: Sequence[Row], out: Path) -> None:
+def _drawn(rows: Sequence[Row], count: int) -> Sequence[Row]:
+    """So many of them, in their order; 0 for all."""
+    if 0 < count < len(rows):
+        return sorted(Random(0).sample(list(rows), count), key=lambda row: row.line)
+    return rows
+
+
+def _write_reference(bundle: Bundle, rows: Sequence[Row], out: Path) -> None:
     """As the trained network itself answers, so that every precision retrieves among the same cases."""
-    if 0 < recipe.references < len(rows):
-        rows = sorted(Random(0).sample(list(rows), recipe.references), key=lambda row: row.line)
     answers = _answers(bundle, FP32, rows, "reference")
     np.savez_compressed(
         out / "reference.npz",
@@ -224,43 +212,3 @@ def _write_reference(bundle: Bundle, recipe: Recipe, rows: Sequence[Row], out: P
         # Keys alone: a manifest that a person wrote may hold names.
         patients=np.array([row.patient_id if is_patient_key(row.patient_id) else "" for row in rows]),
     )
-
-
-def _write_golden(bundle: Bundle, recipe: Recipe, out: Path) -> None:
-    """The phantoms with the lowest score, the highest, and the one nearest midway: no constant network passes.
-
-    A network that has seen patients alone may find all phantoms alike; then some without anatomy are among them.
-    """
-    for variants in (GOLDEN_VARIANTS[:1], GOLDEN_VARIANTS):
-        phantoms = [
-            render(seed, LABELS[seed % 2], variant=variant, longest_side=GOLDEN_SIDE)
-            for variant in variants for seed in GOLDEN_SEEDS
-        ]  # fmt: skip
-        scores = _scores(bundle, recipe.default_precision, phantoms)
-        if max(scores) - min(scores) > GOLDEN_REACH * SCORE_TOLERANCE[recipe.default_precision]:
-            break
-    for place, (name, photometric, syntax) in zip(spread(scores), _GOLDEN_FILES, strict=True):
-        write_dicom(phantoms[place], out / name, photometric_interpretation=photometric, transfer_syntax=syntax)
-    expected: dict[str, dict[str, dict[str, float]]] = {name: {} for name, _, _ in _GOLDEN_FILES}
-    for precision in recipe.precisions:
-        for name, answer in zip(
-            expected, ask_engine(bundle, precision, [out / name for name in expected]), strict=True
-        ):
-            expected[name][precision] = {"score": answer.prediction.score, "lung_fraction": _fraction(answer)}
-    cases = [{"file": name, "precisions": answers} for name, answers in expected.items()]
-    (out / "golden" / "expected.json").write_text(json.dumps({"cases": cases}, indent=1, sort_keys=True) + "\n")
-
-
-def _scores(bundle: Bundle, precision: str, phantoms: Sequence[Phantom]) -> list[float]:
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{place}.dcm" for place in range(len(phantoms))]
-        for phantom, path in zip(phantoms, paths, strict=True):
-            write_dicom(phantom, path)
-        return [answer.prediction.score for answer in ask_engine(bundle, precision, paths)]
-
-
-def spread(scores: Sequence[float]) -> tuple[int, int, int]:
-    """Places of the lowest score, the highest, and of the others the one nearest midway between them."""
-    lowest, *others, highest = (int(place) for place in np.argsort(scores, kind="stable"))
-    middle = (scores[lowest] + scores[highest]) / 2
-    return lowest, highest, min(others, key=lambda place: abs(scores[place] - middle))

@@ -15,6 +15,7 @@ from edge.engines.base import MASK_SIDE
 from edge.errors import RadiographError
 from edge.imaging.preprocess import Preprocessing, preprocess
 from edge.imaging.read import read
+from edge.quality import lung_fraction
 from edge.reading_room import open_pipeline
 from edge.values import ModelInput, Prediction, Source
 from training.arrays import load_mask
@@ -32,6 +33,11 @@ class EngineAnswer:
     source: Source
     model_input: ModelInput
     prediction: Prediction
+
+    @property
+    def lung_fraction(self) -> float:
+        """As the box's gate measures it."""
+        return lung_fraction(self.prediction.lung_mask, self.model_input.crop, self.model_input.pixels.shape[-1])
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from edge.bundle import Bundle, open_bundle
 from edge.errors import UsageError
 from edge.temperature import apply_temperature
 from export import assemble as assembling
-from export.assemble import Radiographs, assemble, spread
+from export.assemble import Radiographs, assemble
 from export.loose_graphs import bundle_of
 from export.recipes import Recipe, site_recipe
 from training.manifest import of_split, read_manifest
@@ -134,11 +134,6 @@ def test_a_temperature_scales_operating_point_and_golden_answers(scaled: Bundle)
 def test_what_passed_the_gate_is_recorded(ungated: Bundle, scaled: Bundle, graphs: Path) -> None:
     assert scaled.manifest.accuracy == json.loads((graphs / "accuracy.json").read_text())
     assert ungated.manifest.accuracy == {}
-
-
-def test_golden_cases_are_three_even_of_a_network_that_answers_one_half_to_all() -> None:
-    assert spread([0.5, 0.9, 0.1, 0.55, 0.2, 0.8]) == (2, 1, 0)
-    assert sorted(spread([0.5, 0.5, 0.5])) == [0, 1, 2]
 
 
 # A new bundle takes the place of the old one when it is complete, and not before.
