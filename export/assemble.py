@@ -30,6 +30,7 @@ from export.bundle_writer import BundleContent, read_content, write_manifest
 from export.golden import write_golden
 from export.loose_graphs import FP32, with_fp32
 from export.recipes import Recipe
+from export.thumbnails import write_thumbnails
 from training.progress import bar
 from training.row import Row
 from training.scorers import EngineAnswer, ask_engine
@@ -40,11 +41,15 @@ GATE_MARGIN = 0.03
 
 @dataclass(frozen=True)
 class Radiographs:
-    """reference, validation: labelled rows. gate: frontal radiographs that the gate must let pass, no test row."""
+    """reference, validation: labelled rows. gate: frontal radiographs that the gate must let pass, no test row.
+
+    thumbnails: whether the bundle holds small pictures of its reference cases, and is patient data by that.
+    """
 
     reference: Sequence[Row]
     validation: Sequence[Row]
     gate: Sequence[Row]
+    thumbnails: bool = False
 
 
 def assemble(
@@ -89,6 +94,8 @@ def assemble(
             draft = read_bundle(fresh)  # what is asked from here on is scaled by its temperatures
         references = _drawn(radiographs.reference, recipe.references)
         _write_reference(with_fp32(draft, graphs / f"model.{FP32}.onnx"), references, fresh)
+        if radiographs.thumbnails:
+            write_thumbnails(fresh, [row.path for row in references])
         write_golden(draft, recipe.default_precision, fresh)
         identity = write_manifest(fresh, content)
     return identity

@@ -50,6 +50,8 @@ FINISH_EPILOG = "Example: edge-cxr bundle finish bundle --metrics metrics.json"
 @click.option("--gate-count", type=int, default=250, show_default=True, help="Radiographs from each of those.")
 @click.option("--licence", default="not stated", show_default=True, help="Of a site's bundle, for its model card.")
 @click.option("--credit", "credits", multiple=True, help="Whom a site's bundle owes credit, for its model card.")
+@click.option("--thumbnails", is_flag=True, help="Put small pictures of the reference cases into a site's bundle, for "
+              "`similar --sheet`. It is patient data then: keep it where it is.")  # fmt: skip
 @click.option("--out", type=options.FOLDER, required=True, help="Bundle folder to write.")
 @options.labels
 @options.framing
@@ -57,8 +59,8 @@ FINISH_EPILOG = "Example: edge-cxr bundle finish bundle --metrics metrics.json"
 @options.seed
 def assemble_command(
     name: str | None, recipe: str | None, graphs: Path, lungs: Path, member_paths: tuple[Path, ...], manifest: Path,
-    gates: tuple[Path, ...], gate_count: int, licence: str, credits: tuple[str, ...], out: Path,
-    labels: tuple[str, str], framing: str, permitted_only: bool, seed: int,
+    gates: tuple[Path, ...], gate_count: int, licence: str, credits: tuple[str, ...],
+    thumbnails: bool, out: Path, labels: tuple[str, str], framing: str, permitted_only: bool, seed: int,
 ) -> None:  # fmt: skip
     """Make a bundle: graphs, reference cases, limits, operating points and golden cases.
 
@@ -67,6 +69,8 @@ def assemble_command(
     chosen = _site(name, graphs, framing, labels, licence, credits) if recipe is None else RECIPES[recipe]
     if recipe is not None and name is not None:
         raise click.UsageError("--recipe names a packaged bundle, --name a site's own: give one of them")
+    if recipe is not None and thumbnails:
+        raise click.UsageError("a packaged bundle goes to other sites and holds no pictures: leave out --thumbnails")
     for member in member_paths:
         require_preprocessing(member, Preprocessing(framing=chosen.framing).digest)
         require_pair(lungs, member)
@@ -87,7 +91,7 @@ def assemble_command(
         raise click.UsageError(f"two members are called {max(records)}; each needs a name of its own")
     side = next(iter(records.values()))["architecture"]["side"]
     training = {"lungs": read_record(lungs), "members": records}
-    radiographs = Radiographs(reference, validation, gate)
+    radiographs = Radiographs(reference, validation, gate, thumbnails)
     identity = assemble(chosen, graphs, tuple(records), side, radiographs, training, out)
     if len(gate) >= LEAST_RADIOGRAPHS:
         pictures = pictures_of(read_bundle(out), chosen.default_precision, gate)

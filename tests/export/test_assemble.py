@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 from tiny_bundle import tiny_network
 
 from edge.bundle import Bundle, open_bundle
+from edge.case_pictures import THUMBNAILS, sources_of
 from edge.errors import UsageError
+from edge.imaging.read import read
 from edge.temperature import apply_temperature
 from export import assemble as assembling
 from export.assemble import Radiographs, assemble
@@ -93,11 +96,17 @@ def ungated(graphs: Path, radiographs: Radiographs, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="module")
 def scaled(graphs: Path, radiographs: Radiographs, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Of both precisions, which passed the gate. Four val rows prove no temperature, so that the proof is left out."""
+    """Of both precisions, which passed the gate, with thumbnails. Four val rows prove no temperature, so that the proof
+    is left out.
+    """
     found = iter(TEMPERATURES.values())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembling, "proven_temperature", lambda *asked: next(found))
-        return made(tmp_path_factory.mktemp("scaled") / "bundle", recipe(*BOTH), graphs, radiographs)
+        pictured = replace(radiographs, thumbnails=True)
+        folder = tmp_path_factory.mktemp("scaled") / "bundle"
+        bundle = made(folder, recipe(*BOTH), graphs, pictured)
+    assert {path.stat().st_mode & 0o777 for path in (folder / THUMBNAILS).iterdir()} == {0o600}
+    return bundle
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +143,19 @@ def test_a_temperature_scales_operating_point_and_golden_answers(scaled: Bundle)
 def test_what_passed_the_gate_is_recorded(ungated: Bundle, scaled: Bundle, graphs: Path) -> None:
     assert scaled.manifest.accuracy == json.loads((graphs / "accuracy.json").read_text())
     assert ungated.manifest.accuracy == {}
+
+
+def test_a_bundle_that_stays_where_it_is_made_has_a_private_picture_of_each_reference_case(
+    scaled: Bundle, ungated: Bundle, tmp_path: Path
+) -> None:
+    shown = {name for name in scaled.files if name.startswith(THUMBNAILS)}
+    assert shown == {f"{THUMBNAILS}/{case_id}.png" for case_id in scaled.reference().case_ids}
+    sources = sources_of(scaled.reference().case_ids, scaled, tmp_path / "state", None)
+    for places in sources.values():
+        with places[0]() as frozen:
+            picture = read(os.pread(frozen.descriptor, frozen.size_bytes, 0))
+        assert max(picture.pixels.shape) > 200  # the phantom's own size
+    assert not any(name.startswith(THUMBNAILS) for name in ungated.files)
 
 
 # A new bundle takes the place of the old one when it is complete, and not before.

@@ -160,6 +160,13 @@ def test_golden_scores_rise_from_a_quarter_of_the_way_to_three_quarters(bundle: 
     assert low < middle < high
 
 
+def test_a_packaged_bundle_gets_no_pictures(work: Work, tmp_path: Path) -> None:
+    into = ("--graphs", work.folder / "graphs", "--manifest", work.manifest, "--out", tmp_path / "bundle")
+    asked = ("--recipe", "phantom", *work.weights, *into, "--thumbnails")
+    refused = CliRunner().invoke(assemble_command, [str(argument) for argument in asked])
+    assert refused.exit_code == 2 and "leave out --thumbnails" in refused.output
+
+
 def test_the_card_states_what_was_measured(work: Work, bundle: Bundle) -> None:
     card = bundle.files["MODEL_CARD.md"].decode()
     metrics = json.loads((work.folder / "metrics.json").read_text())
@@ -261,13 +268,14 @@ def test_a_site_makes_its_own_bundle_of_what_passed_the_gate(work: Work, tmp_pat
     for wrong in ("research", "Ward 3", "../ward"):
         refused = CliRunner().invoke(assemble_command, [str(one) for one in ("--name", wrong, *into)])
         assert refused.exit_code == 2 and "needs a --name" in refused.output
-    made = CliRunner().invoke(assemble_command, [str(one) for one in ("--name", "ward-3", *into)])
+    made = CliRunner().invoke(assemble_command, [str(one) for one in ("--name", "ward-3", "--thumbnails", *into)])
     assert "int8 is left out: 4 radiographs prove nothing" in made.stderr
     opened = open_bundle(str(tmp_path / "bundle"))
     manifest = opened.manifest
     assert (manifest.name, manifest.role, manifest.precisions) == ("ward-3", "site", ("fp32", "fp16"))
     assert manifest.operating_points == {"fp32": outcomes["fp32"]["operating_point"], "fp16": 0.625}
     assert manifest.temperatures == {"fp32": None, "fp16": None}  # four val rows prove none
+    assert sum(name.startswith("thumbnails/") for name in opened.files) == len(opened.reference().case_ids) == 6
     figures = run(evaluate, "--manifest", work.manifest, "--split", "test", "--bundle", tmp_path / "bundle")
     # There is no int8: the box would choose fp32.
     assert json.loads(figures)["test"]["point"] == manifest.operating_points["fp32"] != 0.625
