@@ -49,13 +49,13 @@ def write_golden(bundle: Bundle, precision: str, out: Path) -> None:
 
 
 def mid_range(scores: Sequence[float]) -> list[int]:
-    """Places of the scores nearest to PLACES, none twice: no constant network gives all three."""
+    """Where the scores nearest to PLACES stand, none twice, as they rise: no constant network gives all three."""
     lowest, highest = min(scores), max(scores)
     chosen: list[int] = []
     for share in PLACES:
         away = [abs(score - lowest - share * (highest - lowest)) for score in scores]
         chosen.append(min((place for place in range(len(scores)) if place not in chosen), key=away.__getitem__))
-    return chosen
+    return sorted(chosen, key=scores.__getitem__)
 
 
 def _write_expected(bundle: Bundle, out: Path) -> None:

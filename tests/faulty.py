@@ -17,6 +17,8 @@ from edge.imaging.decode_pool import Decodes
 from edge.snapshot import Snapshot, frozen_bytes
 from edge.values import Decoded
 
+_MASK_CHANNEL = ("Concat", "GridSample")  # where the mask becomes a channel; sampled first where lungs are cropped
+
 
 class FaultyEngine(Engine):
     """Answers as another engine does, changed while `is_wrong`."""
@@ -63,8 +65,8 @@ def perturb(model: onnx.ModelProto) -> None:
 
 
 def zero_mask_channel(model: onnx.ModelProto) -> None:
-    """The member sees no lungs; the mask that the graph gives out stays."""
-    (join,) = [node for node in model.graph.node if node.op_type == "Concat" and "lung_mask" in node.input]
+    """The member sees no lungs; the mask that the graph gives out, and a crop to the lungs, stay."""
+    (join,) = [node for node in model.graph.node if node.op_type in _MASK_CHANNEL and "lung_mask" in node.input]
     join.input[list(join.input).index("lung_mask")] = "no_mask"
     model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "nought"))
     zeroed = helper.make_node("Mul", ["lung_mask", "nought"], ["no_mask"])

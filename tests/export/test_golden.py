@@ -13,8 +13,10 @@ def test_they_lie_at_a_quarter_half_and_three_quarters_of_the_way() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=30))
-def test_there_are_always_three_and_none_twice(scores: list[float]) -> None:
-    assert len(set(mid_range(scores))) == len(PLACES) == 3
+def test_there_are_always_three_none_twice_and_they_rise(scores: list[float]) -> None:
+    low, middle, high = chosen = mid_range(scores)
+    assert len({*chosen}) == len(PLACES)
+    assert scores[low] <= scores[middle] <= scores[high]
 
 
 @pytest.mark.parametrize("count", [3, 30])
