@@ -32,8 +32,9 @@ INVERTED = "inverted"
 FOLDS = 4
 VARIED_EACH = 9  # one of so many radiographs is varied
 DRAWINGS_EACH = 48
-MORE_OF = {"panoramic": 144}  # to the lung network the likest to a chest
-LATERALS = 144  # phantoms from the side, where frontal chests are phantoms too
+MORE_OF = {"panoramic": 216}  # to the lung network the likest to a chest
+LATERALS = 24  # phantoms from the side
+AMONG_PHANTOMS = 6  # times as many, where the frontal chests are phantoms too
 
 Pixels = NDArray[np.uint16]
 _Shown = tuple[str, str, Radiograph]  # kind, patient, radiograph
@@ -103,7 +104,8 @@ def pictures_of(bundle: Bundle, precision: str, rows: Sequence[Row]) -> list[Pic
     """Radiographs of rows, variants of some, and drawings. Rows that the box cannot read are left out."""
     engine = open_engine(bundle, backend="openvino", precision=precision)
     try:
-        shown = [_radiographs(rows), _drawings(), _laterals() if bundle.manifest.role == "phantom" else ()]
+        laterals = LATERALS * (AMONG_PHANTOMS if bundle.manifest.role == "phantom" else 1)
+        shown = (_radiographs(rows), _drawings(), _laterals(laterals))
         return [_pictured(engine, bundle, *each) for each in chain.from_iterable(shown)]
     finally:
         engine.close()
@@ -127,8 +129,8 @@ def _drawings() -> Iterator[_Shown]:
             yield f"{DRAWN} {name}", f"{name} {number}", draw(name, number)
 
 
-def _laterals() -> Iterator[_Shown]:
-    for number in bar(range(LATERALS), "gate: phantoms from the side", total=LATERALS):
+def _laterals(count: int) -> Iterator[_Shown]:
+    for number in bar(range(count), "gate: phantoms from the side", total=count):
         yield f"{DRAWN} phantom from the side", f"lateral phantom {number}", lateral_phantom(number)
 
 

@@ -181,7 +181,7 @@ def draw(name: str, number: int) -> Radiograph:
 
 
 def lateral_phantom(number: int) -> Radiograph:
-    """A phantom from the side, for bundles whose frontal chests are phantoms too: the hardest to tell from them."""
+    """A phantom from the side: of all that is drawn the likest to a lateral view."""
     seed = LATERAL_SEEDS + number
     phantom = render(seed, LABELS[seed % 2], variant="lateral", longest_side=512)
     return plain_radiograph(integer_levels(phantom.pixels), sha256="", format="png", lossy=False)
