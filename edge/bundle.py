@@ -31,7 +31,7 @@ GATE = "gate.npz"
 PACKAGED_FOLDER = Path(__file__).parent / "bundles"
 # The bundles that come with the program, by their id: a changed file there is refused like any other.
 PACKAGED_IDS = {
-    "phantom": "256fda6a643154d59cc7f8a69f68aae888dff720b982c1aa33e40d75cb65cb87",
+    "phantom": "d4625cf891a2f5ccbdb7f2dd531388384e91c08c72f5d4761b4fd67509e39cc1",
     "research": "06bf8c43afd376e1af47e8b3502f14a020829b19ed72903aa583e51a6bd0666e",
 }
 
