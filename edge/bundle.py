@@ -172,7 +172,10 @@ def _check_parts(bundle: Bundle) -> None:
             if has_external_data(bundle.model_bytes(precision)):
                 raise BundleError(f"model.{precision}.onnx keeps weights in other files, which no digest covers; "
                                   "export it with all weights inside")  # fmt: skip
-    bundle.reference()
+    reference = bundle.reference()
+    if bundle.manifest.gates.distance is not None and not len(reference.embeddings):
+        raise BundleError("the manifest limits the distance to reference cases and the bundle holds none; export it "
+                          "again with some")  # fmt: skip
     if bundle.frontal_rule() is None and bundle.manifest.gates.need_rule:
         raise BundleError(f"the manifest has limits for a rule and the bundle holds no {GATE}; export the bundle again")
     answered = {precision for case in bundle.golden_cases() for precision in case.expected}

@@ -264,6 +264,17 @@ def test_patients_of_reference_cases_are_their_keys_and_older_bundles_have_none(
     assert "a" * 64 not in repr(reference)
 
 
+def test_a_limit_of_the_distance_to_no_case_at_all_is_refused(folder: Path) -> None:
+    arrays = dict(np.load(folder / "reference.npz"))
+    np.savez(folder / "reference.npz", **{name: values[:0] for name, values in arrays.items()})
+    write_manifest(folder)
+    open_bundle(str(folder))
+    lungs = {"lung_fraction": {"low": 0.0, "high": 1.0, "margin": 0.0}}
+    write_manifest(folder, gates={**lungs, "distance": {"low": 0.0, "high": 9.0, "margin": 0.0}})
+    with pytest.raises(BundleError, match="the bundle holds none; export it again"):
+        open_bundle(str(folder))
+
+
 def test_a_reference_whose_compressed_bytes_are_damaged_is_refused(folder: Path) -> None:
     np.savez_compressed(folder / "reference.npz", **dict(np.load(folder / "reference.npz")))
     damaged = bytearray((folder / "reference.npz").read_bytes())
