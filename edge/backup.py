@@ -15,6 +15,8 @@ from edge.audit import Event, operator
 from edge.errors import UsageError
 from edge.ledger_copy import check_copy, copy_ledger, documents, note_restored, replacing
 from edge.outputs.durable import disk_error, make_folder, sync_folder, write_durably
+from edge.shelf import FOLDER as BUNDLES
+from edge.shelf import MARK
 from edge.site_calibration import FOLDER as CALIBRATION
 from edge.state import LEDGER, RESULTS, SITE_KEY, SITE_KEY_BYTES, StateFolder, check_owner, lock_state, open_state
 from edge.upkeep import Upkeep
@@ -47,7 +49,7 @@ def backup(state: StateFolder, folder: Path) -> BackedUp:
     if folder.resolve().is_relative_to(state.root):
         raise UsageError(f"{folder} lies in the state folder {state.root}; name a folder on another disk")
     with _held(folder):
-        if _others(folder, {LEDGER, SITE_KEY, CALIBRATION}):
+        if _others(folder, {LEDGER, SITE_KEY, CALIBRATION, BUNDLES}):
             raise UsageError(f"{folder} holds other files than a backup; name an empty folder")
         key = folder / SITE_KEY
         if key.exists() and key.read_bytes() != state.site_key:
@@ -57,6 +59,7 @@ def backup(state: StateFolder, folder: Path) -> BackedUp:
             ledger.note(Event.BACKED_UP, {"by": operator(), "folder": str(folder.resolve())})
         write_durably(key, state.site_key)  # first: a ledger without it is worth nothing
         _copy_calibrations(state.root, folder)
+        _copy_mark(state.root, folder)
         reports = copy_ledger(state.ledger, folder / LEDGER)
         return BackedUp(str(folder), reports, (folder / LEDGER).stat().st_size)
 
@@ -101,6 +104,7 @@ def restore(folder: Path, root: Path) -> Restored:
     try:
         _take_key(key, state)
         _copy_calibrations(folder, state.root)
+        _copy_mark(folder, state.root)
         with replacing(state.ledger) as fresh:
             shutil.copyfile(folder / LEDGER, fresh)
             check_copy(fresh)
@@ -117,6 +121,15 @@ def _copy_calibrations(source: Path, target: Path) -> None:
         (target / CALIBRATION / gone).unlink()
     for name in sorted(names):
         write_durably(target / CALIBRATION / name, (source / CALIBRATION / name).read_bytes())
+
+
+def _copy_mark(source: Path, target: Path) -> None:
+    """Which bundle is active, not the bundle itself: without it a restored box would score with `research`."""
+    mark = Path(BUNDLES, MARK)
+    if (source / mark).is_file():
+        write_durably(target / mark, (source / mark).read_bytes())
+    else:
+        (target / mark).unlink(missing_ok=True)
 
 
 def _take_key(key: bytes, state: StateFolder) -> None:

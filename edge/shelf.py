@@ -6,7 +6,7 @@ digits of its id, which name its folder too. What changes the shelf is in shelf_
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,21 @@ class Mark:
 
 def open_configured(config: Config) -> Bundle:
     """The bundle of the setting. Raises BundleError."""
-    return open_bundle(name_or_folder(config), trusted_keys=config.trusted_keys)
+    named = name_or_folder(config)
+    if config.bundle == ACTIVE and named not in PACKAGED_IDS and not Path(named).is_dir():
+        key = Path(named).name
+        raise BundleError(
+            f"the active bundle {key} is not on this box; run: edge-cxr bundle install FOLDER of its folder"
+        )
+    return open_bundle(named, trusted_keys=config.trusted_keys)
+
+
+def pinned(config: Config, bundle: Bundle) -> Config:
+    """The same with this bundle named for good: which one is active may change meanwhile."""
+    if config.bundle != ACTIVE:
+        return config
+    key = next((name for name, whole in PACKAGED_IDS.items() if whole == bundle.id), bundle.id[:SHORT])
+    return replace(config, bundle=place(Path(config.state), key))
 
 
 def name_or_folder(config: Config) -> str:
@@ -59,14 +73,16 @@ def active_id(state: Path) -> str:
 
 
 def read_mark(state: Path) -> Mark:
-    """Raises BundleError when the file is damaged."""
+    """Raises BundleError when the file is damaged, or gone and bundles are installed: one was there before them."""
     mark = state / FOLDER / MARK
     try:
         told = json.loads(mark.read_bytes())
         keys = [told["active"], *told["before"]]
     except FileNotFoundError:
+        if installed_keys(state):
+            raise BundleError(f"{mark} is gone; run: edge-cxr bundle activate") from None
         return Mark()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         raise BundleError(f"{mark} does not tell which bundle is active; run: edge-cxr bundle activate") from None
     if not all(map(is_key, keys)):
         raise BundleError(f"{mark} names no bundle; run: edge-cxr bundle activate")

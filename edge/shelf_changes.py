@@ -20,7 +20,7 @@ from edge.disk_space import Reserve
 from edge.errors import BundleError, StateError, UsageError
 from edge.outputs.durable import TEMPORARY_SUFFIX, disk_error, make_folder, sync_folder, write_durably
 from edge.seal import MANIFEST, SIGNATURE, read_unsigned
-from edge.shelf import FOLDER, MARK, SHORT, Mark, place, read_mark
+from edge.shelf import FOLDER, MARK, SHORT, Mark, installed_keys, place, read_mark
 from edge.state import StateFolder
 from edge.upkeep import Upkeep
 
@@ -61,6 +61,8 @@ def install(source: Path, state: StateFolder, config: Config) -> Installed:
         if target.exists() and _opens(target, bundle.id, config):
             return Installed(bundle, target, is_new=False)
         _check_room(bundle, state, config)
+        if not (shelf / MARK).exists() and not installed_keys(state.root):  # so that its loss can be told from none yet
+            _write_mark(shelf, Mark())
         copied = _copied(source, bundle, shelf / _temporary(target.name), config)
         _note(state, Event.BUNDLE_INSTALLED, {"id": bundle.id, "name": bundle.manifest.name})
         if target.exists():

@@ -130,7 +130,11 @@ def _check_unused(key: str, state: Path, settings: Config) -> None:
     """Raises UsageError when a setting names the folder."""
     if settings.bundle != ACTIVE and Path(settings.bundle).resolve() == Path(place(state, key)).resolve():
         raise UsageError(f"the setting bundle names {key}; change it first")
-    if settings.shadow and find_place(state, settings.shadow) == place(state, key):
+    try:
+        shadow = find_place(state, settings.shadow) if settings.shadow else ""
+    except UsageError:  # it names none of this shelf, or may be any of several
+        shadow = ""
+    if shadow and Path(shadow).resolve() == Path(place(state, key)).resolve():
         raise UsageError(f"the setting shadow names {key}; change it first")
 
 

@@ -17,10 +17,12 @@ from reports import BUNDLE, refused, scored, sha, sighting_of
 from test_store import VERSION_1, VERSION_2
 
 from edge.backup import backup, restore
-from edge.errors import StateError, UsageError
+from edge.config import Config
+from edge.errors import BundleError, StateError, UsageError
 from edge.forget import forget
 from edge.ledger_copy import check_copy, documents
 from edge.shadow_pairs import ShadowPair, Verdict
+from edge.shelf import open_configured
 from edge.state import StateFolder, lock_state, open_state
 from edge.store import Ledger
 from edge.upkeep import Upkeep
@@ -439,3 +441,20 @@ def test_another_users_folder_is_not_restored_into(state: StateFolder, daemon: L
     with pytest.raises(UsageError, match="belongs to user 1, this is user 0"):
         restore(tmp_path / "backup", tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_which_bundle_is_active_comes_along(state: StateFolder, tmp_path: Path) -> None:
+    """Else a restored box would score with the one that is active where none was activated."""
+    Ledger(state.ledger, site_key=state.site_key).close()
+    mark = Path("bundles/active.json")
+    (state.root / "bundles/0123456789ab").mkdir(parents=True)
+    (state.root / mark).write_text('{"active": "0123456789ab", "before": ["research"]}')
+    backup(state, tmp_path / "backup")
+    backup(state, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "restored")
+    assert (tmp_path / "restored" / mark).read_bytes() == (state.root / mark).read_bytes()
+    with pytest.raises(BundleError, match="the active bundle 0123456789ab is not on this box"):
+        open_configured(Config(state=str(tmp_path / "restored"), bundle="active"))
+    (state.root / mark).unlink()
+    backup(state, tmp_path / "backup")
+    assert not (tmp_path / "backup" / mark).exists()

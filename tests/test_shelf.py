@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from edge.audit_log import AuditLog
 from edge.bundle import PACKAGED_IDS, open_bundle, sign_bundle
 from edge.config import Config
 from edge.errors import BundleError, EngineError, StateError, UsageError
-from edge.shelf import Mark, installed_keys, open_configured, read_mark
+from edge.shelf import Mark, installed_keys, open_configured, pinned, place, read_mark
 from edge.shelf_changes import activate, install, remove, roll_back
 from edge.shelf_list import find_key, list_shelf
 from edge.signature import load_key, make_key
@@ -261,7 +262,7 @@ def test_killed_at_any_point_an_install_left_all_or_nothing(
             shutil.rmtree(state.root / "bundles" / name)
         change += 1
     assert change > 10
-    assert [path.name for path in (state.root / "bundles").iterdir()] == [key]
+    assert sorted(path.name for path in (state.root / "bundles").iterdir()) == [key, "active.json"]
 
 
 def test_killed_at_any_point_a_damaged_copy_is_gone_or_whole(
@@ -327,6 +328,36 @@ def test_a_damaged_mark_is_told_and_mended_by_activate(
         roll_back(state, config, proved)
     activate(key, state, config, proved)
     assert read_mark(state.root) == Mark(key, ("research",))
+
+
+def test_what_is_gone_is_told_and_nothing_else_scores_for_it(
+    bundles: list[Path], state: StateFolder, config: Config
+) -> None:
+    key = put(bundles[0], state, config)
+    assert open_configured(config).manifest.name == "research"
+    activate(key, state, config, proved)
+    shutil.rmtree(state.root / "bundles" / key)
+    with pytest.raises(BundleError, match=f"the active bundle {key} is not on this box; run: edge-cxr bundle install"):
+        open_configured(config)
+    put(bundles[0], state, config)
+    assert open_configured(config).manifest.name == "site-0"
+    (state.root / "bundles/active.json").unlink()
+    with pytest.raises(BundleError, match=r"active\.json is gone; run: edge-cxr bundle activate"):
+        open_configured(config)
+    put(bundles[1], state, config)  # which does not say that none was active
+    with pytest.raises(BundleError, match="is gone"):
+        open_configured(config)
+    activate(key, state, config, proved)
+    assert open_configured(config).manifest.name == "site-0"
+
+
+def test_a_bundle_can_be_named_for_good(bundles: list[Path], state: StateFolder, config: Config) -> None:
+    key = put(bundles[0], state, config)
+    activate(key, state, config, proved)
+    for named in ("research", key):
+        bundle = open_bundle(place(state.root, named))
+        assert pinned(config, bundle) == replace(config, bundle=place(state.root, named))
+        assert pinned(replace(config, bundle="phantom"), bundle).bundle == "phantom"
 
 
 def test_a_bundle_is_found_by_name_or_the_beginning_of_its_id(

@@ -54,7 +54,7 @@ def test_wrong_answers_are_not_activated(tiny: Path, settings: Path, tmp_path: P
     refused = call("activate", "wrong", "--config", settings)
     assert refused.exit_code == 1
     assert "known-answer test failed" in refused.stderr
-    assert not (tmp_path / "state/bundles/active.json").exists()
+    assert json.loads((tmp_path / "state/bundles/active.json").read_text()) == {"active": "research", "before": []}
 
 
 def test_a_setting_that_names_a_bundle_is_told(tiny: Path, settings: Path, tmp_path: Path) -> None:
@@ -71,6 +71,19 @@ def test_a_setting_that_names_a_bundle_is_told(tiny: Path, settings: Path, tmp_p
     refused = call("remove", "site", "--config", settings)
     assert refused.exit_code == 2
     assert f"the setting bundle names {key_of(site)}" in refused.stderr
+
+
+def test_what_the_setting_shadow_names_stays(tiny: Path, settings: Path, tmp_path: Path) -> None:
+    site = variant(tiny, tmp_path / "site", name="site")
+    call("install", site, "--config", settings)
+    plain = settings.read_text()
+    for shadow in ("site", key_of(site), tmp_path / "state/../state/bundles" / key_of(site)):
+        settings.write_text(f'{plain}shadow = "{shadow}"\n')
+        refused = call("remove", "site", "--config", settings)
+        assert refused.exit_code == 2
+        assert f"the setting shadow names {key_of(site)}" in refused.stderr
+    settings.write_text(f'{plain}shadow = "gone"\n')  # which stands in the way of no other
+    assert call("remove", "site", "--config", settings).exit_code == 0
 
 
 def test_a_state_folder_without_a_ledger_is_none(tiny: Path, tmp_path: Path) -> None:
