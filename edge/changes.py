@@ -25,10 +25,17 @@ class Wanted:
 
 
 class Changes:
-    """read: resolves the configuration anew."""
+    """read: resolves the configuration anew. on_settled: the bundle that scores was made the active one again."""
 
-    def __init__(self, read: Callable[[], Config], metrics: Metrics, logger: logging.Logger) -> None:
-        self._read, self._metrics, self._logger = read, metrics, logger
+    def __init__(
+        self,
+        read: Callable[[], Config],
+        metrics: Metrics,
+        logger: logging.Logger,
+        *,
+        on_settled: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._read, self._metrics, self._logger, self._on_settled = read, metrics, logger, on_settled
         self._asked = False
         self._wake = threading.Event()
         self._tried: object = None  # active.json as it was when the active bundle was last tried: once is enough
@@ -83,15 +90,15 @@ class Changes:
             return None
         state = Path(serving.config.state)
         version = mark_version(state)
-        if version == self._tried:
+        if version is None or version == self._tried:  # a mark that is gone asks for nothing
             return None
+        self._tried = version
         try:
             if active_id(state) == serving.bundle.id[:SHORT]:
+                self._on_settled()
                 return None
-            self._tried = version
             return Wanted(serving.config, open_configured(serving.config), is_switch=True)
         except BundleError as fault:
-            self._tried = version
             self._metrics.switched("refused")
             self._logger.error(f"the bundle is not changed: {fault}")
             return None

@@ -18,7 +18,6 @@ from edge.beside import beside, serving, signals
 from edge.box import Box
 from edge.changes import Changes, Wanted
 from edge.config import Config
-from edge.errors import EdgeError
 from edge.heartbeat import Beating, Heartbeat
 from edge.http import Health
 from edge.intake import check_folders
@@ -58,8 +57,9 @@ class Daemon:
         self._standing = Standing(logger)
         self._notifier, self._heartbeat = notifier, Heartbeat(notifier, self._standing.line)
         self._metrics = Metrics()
-        self._changes = Changes(reread or (lambda: config), self._metrics, logger)
+        self._changes = Changes(reread or (lambda: config), self._metrics, logger, on_settled=self._settled)
         self._scoring: Scoring | None = None
+        self._former: Wanted | None = None  # until the next one has proved itself: it holds a bundle's bytes
 
     def stop(self) -> None:
         """Finish the radiograph in hand and leave the rest: it is still in the folder."""
@@ -75,7 +75,7 @@ class Daemon:
 
     def run(self) -> None:
         """Raises the EdgeError that stopped it."""
-        wanted = Wanted(self._config, open_configured(self._config))
+        first = [Wanted(self._config, open_configured(self._config))]
         check_folders(Path(self._config.state), self._incoming)
         with contextlib.ExitStack() as opened:
             state = open_state(Path(self._config.state))
@@ -95,41 +95,44 @@ class Daemon:
                 once=self._once,
                 **self._further,
             )
-            self._serve(box, wanted)
+            self._serve(box, first)
 
-    def _serve(self, box: Box, first: Wanted) -> None:
-        """One Scoring after the other, until a stop."""
-        serving, former = first, None
+    def _serve(self, box: Box, following: list[Wanted]) -> None:
+        """One Scoring after the other, until a stop. following: the first; taken out, for it holds a bundle's bytes."""
         while True:
-            following: list[Wanted] = []
+            serving, following = following.pop(), []
             self._heartbeat.opening()
-            scoring = self._scoring = Scoring(box, serving, on_proved=partial(self._proved, serving, former))
+            scoring = self._scoring = Scoring(box, serving, on_proved=partial(self._proved, serving))
             if self._stop.is_set():
                 scoring.stop()
             try:
                 with self._looking_for_changes(serving, scoring, following):
                     scoring.run()
-            except EdgeError as fault:
-                if scoring.proved or former is None or self._stop.is_set():
+            except Exception as fault:  # whatever a new bundle or configuration ends in: the former one goes on
+                if self._former is None:
                     self._end(fault, scoring)
                     raise
                 self._refuse(serving, fault)
-                serving, former = former, None
-                continue
+                if not following:  # else something else was wanted meanwhile
+                    following, self._former = [self._former], None
+            else:
+                self._former = serving
             if not following or self._stop.is_set():
                 return
-            former, serving = serving, following[0]
 
-    def _proved(self, serving: Wanted, former: Wanted | None) -> None:
-        if former is not None:
+    def _proved(self, serving: Wanted) -> None:
+        if self._former is not None:
             self._changes.taken(serving)
-            self._standing.former = None
+            self._standing.former = self._former = None
         self._heartbeat.opened()
         self._notifier.ready()
 
-    def _refuse(self, wanted: Wanted, fault: EdgeError) -> None:
+    def _refuse(self, wanted: Wanted, fault: Exception) -> None:
         self._changes.refused(wanted, fault)
         self._standing.former = f"{wanted.bundle.manifest.name} {wanted.bundle.id[:SHORT]} was refused"
+
+    def _settled(self) -> None:
+        self._standing.former = None
 
     @contextlib.contextmanager
     def _looking_for_changes(self, serving: Wanted, scoring: Scoring, following: list[Wanted]) -> Iterator[None]:
@@ -151,7 +154,7 @@ class Daemon:
                 over.set()
                 self._changes.wake()
 
-    def _end(self, fault: EdgeError, scoring: Scoring) -> None:
+    def _end(self, fault: Exception, scoring: Scoring) -> None:
         """After a wrong known answer the box stays, and /readyz and /metrics tell of it, until it is stopped."""
         if not isinstance(fault, KnownAnswerFailed):
             return

@@ -21,6 +21,7 @@ from edge.imaging.decode_pool import DecodePool, Decodes, open_decoder
 from edge.known_answer import KnownAnswerFailed, Lends, known_answers, lent_answers
 from edge.log import FIELDS
 from edge.metrics import Metrics
+from edge.shelf import pinned
 from edge.state import StateFolder
 
 
@@ -77,7 +78,7 @@ class EngineRoom:
 
     def plan_build(self) -> PlanBuild:
         self._logger.info("the plan is being built")
-        return PlanBuild(self._gpu.command(self._config))
+        return PlanBuild(self._gpu.command(pinned(self._config, self._bundle)))
 
     def built(self, build: PlanBuild, decoder: Decodes) -> Engine | None:
         """Wait for the plan, and open and prove its engine. None when the CPU must go on; why is logged and counted."""

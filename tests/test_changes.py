@@ -20,7 +20,8 @@ class Watch:
 
     def __init__(self, config: Config, read: Callable[[], Config]) -> None:
         self.log, self.metrics = Kept(), Metrics()
-        self.changes = Changes(read, self.metrics, self.log.logger)
+        self.settled: list[bool] = []
+        self.changes = Changes(read, self.metrics, self.log.logger, on_settled=lambda: self.settled.append(True))
         self.serving = Wanted(config, open_bundle("phantom"))
         self.taken: list[Wanted] = []
 
@@ -87,6 +88,24 @@ def test_what_did_not_prove_itself_is_not_tried_again_before_it_is_activated_aga
         watch.look(3)
         assert len(watch.taken) == times
     assert watch.counted('bundle_switches_total{outcome="refused"} 2.0')
+
+
+def test_a_mark_that_is_gone_asks_for_nothing(watch: Watch, config: Config) -> None:
+    mark(config, '{"active": "0123456789ab", "before": []}')
+    watch.look(3)
+    Path(config.state, "bundles/active.json").unlink()
+    watch.look(3)
+    assert watch.taken == []
+    assert watch.counted('bundle_switches_total{outcome="refused"} 1.0')
+
+
+def test_it_is_told_when_the_bundle_that_scores_is_the_active_one_again(watch: Watch, config: Config) -> None:
+    mark(config, '{"active": "0123456789ab", "before": []}')
+    watch.look(3)
+    assert watch.settled == []
+    mark(config, '{"active": "phantom", "before": []}')
+    watch.look(3)
+    assert (watch.settled, watch.taken) == ([True], [])
 
 
 def test_another_setting_than_active_does_not_follow_the_mark(watch: Watch, config: Config) -> None:

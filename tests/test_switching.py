@@ -1,7 +1,10 @@
 """Another bundle or configuration while the daemon runs: nothing is lost, and what does not prove itself is refused."""
 
+import gc
 import json
 import shutil
+import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +16,13 @@ from tiny_bundle import write_tiny_bundle
 
 from edge.config import Config
 from edge.daemon import Daemon
+from edge.engine_room import EngineRoom, GpuRoute
+from edge.engines import Engine
 from edge.errors import UsageError
+from edge.imaging.decode_pool import Decodes
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom
-from edge.shelf import MARK, read_mark
+from edge.shelf import MARK, open_configured, read_mark
 from edge.shelf_changes import activate, install, roll_back
 from edge.state import StateFolder
 from edge.values import Report
@@ -49,6 +55,16 @@ class Ward:
         self.wanted: Callable[[], Config] = lambda: self.config
         self.reports: list[Report] = []
         self.log = Kept()
+        self.opens, self.may_open = threading.Event(), threading.Event()  # of a bundle named wrong
+        ward = self
+
+        class Room(EngineRoom):
+            def first(self, decoder: Decodes) -> Engine:
+                if self._bundle.manifest.name == "wrong":
+                    ward.opens.set()
+                    ward.may_open.wait(60)
+                return super().first(decoder)
+
         self.daemon = Daemon(
             self.config,
             self.incoming,
@@ -56,6 +72,7 @@ class Ward:
             logger=self.log.logger,
             reread=lambda: self.wanted(),  # noqa: PLW0108 - whichever it is by then
             on_report=lambda _, report: self.reports.append(report),
+            open_room=Room,
         )
 
     def activate(self, key: str) -> None:
@@ -88,10 +105,13 @@ def test_a_bundle_that_is_activated_takes_over_and_nothing_is_lost(ward: Ward, r
     with running(ward.daemon):
         ward.send(radiographs[0])
         wait_until(lambda: ward.bundles() == [ward.first])
+        assert ward.daemon._scoring is not None
+        first = weakref.ref(ward.daemon._scoring._bundle)
         ward.send(*radiographs[1:5])  # in flight, or not yet taken, while the bundles change
         ward.activate(ward.second)
         wait_until(lambda: ward.counted('bundle_switches_total{outcome="taken"} 1.0'))
         wait_until(lambda: len(ward.reports) == 5)
+        wait_until(lambda: gc.collect() >= 0 and first() is None)  # its bytes may be half a gigabyte
         ward.send(radiographs[5])
         wait_until(lambda: len(ward.reports) == 6)
         assert ward.bundles()[-1] == ward.second
@@ -111,6 +131,7 @@ def test_a_bundle_that_is_activated_takes_over_and_nothing_is_lost(ward: Ward, r
 def test_what_does_not_prove_itself_is_refused_and_the_former_goes_on(
     ward: Ward, tiny: Path, radiographs: list[Path], fault: str
 ) -> None:
+    ward.may_open.set()
     other = install(wrong(tiny, ward.folder / "wrong"), ward.state, ward.config).folder
     if fault == "damaged":
         (other / "model.fp32.onnx").write_bytes(b"damaged")
@@ -127,6 +148,8 @@ def test_what_does_not_prove_itself_is_refused_and_the_former_goes_on(
             assert "known-answer test failed" in told[0]
             assert "; wrong " in ward.daemon._standing.line()
             assert "was refused" in ward.daemon._standing.line()
+            roll_back(ward.state, ward.config, lambda _: "openvino fp32")
+            wait_until(lambda: "refused" not in ward.daemon._standing.line())
         ward.activate(ward.second)  # what comes next is taken, and all is well
         wait_until(lambda: ward.counted('bundle_switches_total{outcome="taken"} 1.0'))
         assert "refused" not in ward.daemon._standing.line()
@@ -143,6 +166,38 @@ def test_a_damaged_bundle_that_was_repaired_is_tried_when_activated_again(ward: 
         ward.activate(ward.second)
         wait_until(lambda: ward.counted('bundle_switches_total{outcome="taken"} 1.0'))
         assert ward.daemon._standing.line().startswith(f"scores with second {ward.second}")
+
+
+@pytest.mark.parametrize("meanwhile", ["another", "stop"])
+def test_what_is_wanted_while_a_bundle_opens_that_is_refused(ward: Ward, tiny: Path, meanwhile: str) -> None:
+    """It is not lost with the refused one; and a stop is a stop, and no fault."""
+    other = install(wrong(tiny, ward.folder / "wrong"), ward.state, ward.config).folder
+    with running(ward.daemon):
+        ward.mark(other.name)
+        wait_until(ward.opens.is_set)
+        if meanwhile == "another":
+            ward.daemon._standing.not_ready = None
+            ward.activate(ward.second)
+            wait_until(lambda: ward.daemon._standing.not_ready is not None)
+        else:
+            ward.daemon.stop()
+        ward.may_open.set()
+        wait_until(lambda: ward.counted('bundle_switches_total{outcome="refused"} 1.0'))
+        if meanwhile == "another":
+            wait_until(lambda: ward.counted('bundle_switches_total{outcome="taken"} 1.0'))
+            wait_until(lambda: ward.daemon._standing.line().startswith(f"scores with second {ward.second}"))
+
+
+def test_the_plan_is_built_of_the_bundle_that_scores(ward: Ward) -> None:
+    """Whichever is active by then: after a refusal that is another."""
+    asked: list[str] = []
+    gpu = GpuRoute(command=lambda config: [asked.append(config.bundle) or ""])
+    bundle = open_configured(ward.config)
+    ward.mark(ward.second)
+    EngineRoom(
+        ward.config, bundle, ward.state, metrics=ward.daemon._metrics, logger=ward.log.logger, gpu=gpu
+    ).plan_build()
+    assert asked == [str(ward.state.root / "bundles" / ward.first)]
 
 
 def test_another_configuration_is_read_and_a_broken_one_is_not(ward: Ward, radiographs: list[Path]) -> None:
