@@ -160,6 +160,18 @@ def test_one_that_arrives_meanwhile_goes_before_the_candidates_engine(
         wait_until(stage.pairs)
 
 
+def test_a_candidate_is_asked_its_known_answers_only_when_nothing_is_in_flight(
+    make: Callable[..., Stage], eager: Path
+) -> None:
+    """And a stop does not wait for them."""
+    stage = make(eager)
+    asked = [True, True]  # before it is opened, and before its engine is
+    with stage.shadow.beside(lambda: bool(asked) and asked.pop()):
+        wait_until(lambda: not asked)
+        time.sleep(1.0)
+    assert stage.log.lines == []
+
+
 def test_a_file_that_will_not_decode_holds_no_stop_up(
     make: Callable[..., Stage], eager: Path, radiographs: list[Path]
 ) -> None:
@@ -229,11 +241,13 @@ def test_of_a_case_that_was_forgotten_meanwhile_nothing_is_kept(
     assert stage.counted("flipped", 1)
 
 
-@pytest.mark.parametrize("fault", ["wrong answers", "nowhere", "itself"])
+@pytest.mark.parametrize("fault", ["wrong answers", "nowhere", "itself", "another finding"])
 def test_a_candidate_that_cannot_be_used_ends_the_shadow_and_nothing_else(
     make: Callable[..., Stage], tiny: Path, radiographs: list[Path], tmp_path: Path, fault: str
 ) -> None:
-    places = {"wrong answers": wrong(tiny, tmp_path / "wrong"), "nowhere": tmp_path / "nowhere", "itself": tiny}
+    places = {"wrong answers": wrong(tiny, tmp_path / "wrong"), "nowhere": tmp_path / "nowhere", "itself": tiny,
+              "another finding": variant(tiny, tmp_path / "other", name="other")}  # fmt: skip
+    write_manifest(places["another finding"], name="other", labels=["other", "effusion"])
     stage = make(places[fault])
     with stage.beside():
         wait_until(lambda: any("has ended" in line for line in stage.log.lines))
@@ -242,7 +256,8 @@ def test_a_candidate_that_cannot_be_used_ends_the_shadow_and_nothing_else(
         assert len(stage.told) == 1
     (told,) = [line for line in stage.log.lines if "has ended" in line]
     expected = {"wrong answers": "known-answer test failed", "nowhere": "is no bundle of this box",
-                "itself": "it is the bundle that scores"}  # fmt: skip
+                "itself": "it is the bundle that scores",
+                "another finding": "its score is of effusion and not other"}  # fmt: skip
     assert expected[fault] in told
 
 
