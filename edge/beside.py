@@ -16,9 +16,17 @@ _POLL_S = 0.2
 
 @contextlib.contextmanager
 def beside(
-    name: str, work: Callable[[threading.Event], None], on_fault: Callable[[BaseException], None]
+    name: str,
+    work: Callable[[threading.Event], None],
+    on_fault: Callable[[BaseException], None],
+    *,
+    patience_s: float | None = None,
 ) -> Iterator[None]:
-    """Meanwhile a thread works, until its event is set. on_fault: called with what it raises."""
+    """Meanwhile a thread works, until its event is set. on_fault: called with what it raises.
+
+    patience_s: how long its end is waited for; a thread that takes longer is left, and ends with the process at the
+    latest.
+    """
     over = threading.Event()
 
     def guarded() -> None:
@@ -27,13 +35,13 @@ def beside(
         except BaseException as fault:
             on_fault(fault)
 
-    thread = threading.Thread(target=guarded, name=name)
+    thread = threading.Thread(target=guarded, name=name, daemon=patience_s is not None)
     thread.start()
     try:
         yield
     finally:
         over.set()
-        thread.join()
+        thread.join(patience_s)
 
 
 @contextlib.contextmanager

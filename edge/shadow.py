@@ -31,14 +31,18 @@ from edge.stages import Taken
 from edge.values import Report, Sighting
 
 _LOOK_S = 0.2
+_PATIENCE_S = 5.0
 Step = Callable[[Taken], Taken | None]
 
 
 class Shadow:
-    """Of one Scoring. Without the setting, and in a single run, it does nothing."""
+    """Of one Scoring. Without the setting, and in a single run, it does nothing. patience_s: how long the end waits for
+    an answer of the candidate's engine, which nothing can cut short.
+    """
 
-    def __init__(self, box: Box, config: Config, active: Bundle) -> None:
-        self._box, self._config, self._active = box, config, active
+    def __init__(self, box: Box, config: Config, active: Bundle, *, patience_s: float = _PATIENCE_S) -> None:
+        self._box, self._config, self._active, self._patience_s = box, config, active, patience_s
+        self._is_busy = False
         self._queue = ShadowQueue()
         self._decoder: Decoder | None = None
         self.is_on = bool(config.shadow) and not box.once
@@ -79,12 +83,16 @@ class Shadow:
         if not self.is_on:
             yield
             return
-        with self._queue, beside("shadow", lambda over: self._work(over, is_idle), self._ended):
+        self._is_busy = True
+        work = partial(self._work, is_idle=is_idle)
+        with self._queue, beside("shadow", work, self._ended, patience_s=self._patience_s):
             try:
                 yield
             finally:
                 if self._decoder is not None:  # or a file that takes long would hold up a stop
                     self._decoder.give_up()
+        if self._is_busy:
+            self._box.logger.warning(f"the shadow {self._config.shadow!r} has not come to its end and is left")
 
     def _ended(self, fault: BaseException) -> None:
         """From here on each radiograph counts as skipped."""
@@ -94,6 +102,12 @@ class Shadow:
         self._box.logger.warning(f"the shadow {self._config.shadow!r} has ended, scoring goes on without it: {fault}")
 
     def _work(self, over: threading.Event, is_idle: Callable[[], bool]) -> None:
+        try:
+            self._compare(over, is_idle)
+        finally:
+            self._is_busy = False
+
+    def _compare(self, over: threading.Event, is_idle: Callable[[], bool]) -> None:
         if not _waited(over, is_idle):
             return
         with self._opened(lambda: _waited(over, is_idle)) as pipeline:

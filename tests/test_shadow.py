@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -170,6 +171,31 @@ def test_a_candidate_is_asked_its_known_answers_only_when_nothing_is_in_flight(
         wait_until(lambda: not asked)
         time.sleep(1.0)
     assert stage.log.lines == []
+
+
+def test_a_candidate_that_does_not_come_to_an_end_holds_nothing_up(
+    make: Callable[..., Stage], eager: Path, radiographs: list[Path]
+) -> None:
+    """Neither a stop nor another bundle."""
+
+    class Stuck:
+        asked, goes_on = threading.Event(), threading.Event()
+
+        def record_shadow(self, pair: ShadowPair) -> bool:
+            self.asked.set()
+            return self.goes_on.wait(60)
+
+    stage, stuck = make(eager), Stuck()
+    ledger: Any = stuck
+    stage.shadow = Shadow(replace(stage.shadow._box, ledger=ledger), stage.shadow._config, stage.active, patience_s=0.2)
+    stage._on_report = stage.shadow.after(lambda _, report: None)
+    with stage.beside():
+        stage.finish(radiographs[0])
+        wait_until(stuck.asked.is_set)
+    assert any("has not come to its end and is left" in line for line in stage.log.lines)
+    stuck.goes_on.set()
+    wait_until(lambda: not any(thread.name == "shadow" for thread in threading.enumerate()))
+    assert held_radiographs() == 0
 
 
 def test_a_file_that_will_not_decode_holds_no_stop_up(
