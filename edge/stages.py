@@ -94,7 +94,7 @@ class Take:
     put_away: called with the sighting of bytes that have their result already, such as a copy, or an input that a crash
     left behind. unfinished_after_s: how long a file that cannot be read must stand still before that is its result.
     stays: inputs are kept where they are, also those whose case was forgotten. is_over: nothing more is taken, so that
-    no memory is waited for. arrived: called for each that is taken.
+    no memory is waited for. arrived: called for each that is taken, unless the box had asked for it again.
     """
 
     def __init__(
@@ -141,7 +141,8 @@ class Take:
                 return None
             complete_s = self._inbox.accepted()
             self._in_flight.add(frozen.sha256, complete_s)
-            self._arrived()
+            if not sighting.path.is_relative_to(self._state.requeued):  # nobody has sent that
+                self._arrived()
             return Taken(sighting, complete_s, frozen, opened.pop_all().close, self._may_still_grow(sighting))
 
     def _put_off(self, sighting: Sighting, fault: Unopenable) -> None:

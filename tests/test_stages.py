@@ -320,6 +320,20 @@ def test_what_waits_is_told_from_the_moment_it_was_complete(
     assert next(sightings, None) is None
 
 
+def test_what_was_asked_for_again_is_no_arrival(ledger: Ledger, state: StateFolder, tmp_path: Path) -> None:
+    """Or a night of judging earlier cases would hide that no sender reaches the box."""
+    (tmp_path / "incoming").mkdir()
+    state.requeued.mkdir()
+    seen(state.requeued, "a.dcm")
+    inbox = Inbox(tmp_path / "incoming", lambda _: False, further=[state.requeued])
+    arrived: list[bool] = []
+    take = taking(ledger, state, inbox, arrived=lambda: arrived.append(True))
+    (taken,) = [take(sighting) for sighting in inbox.settled(threading.Event())]
+    assert taken is not None
+    taken.close()
+    assert arrived == []
+
+
 def test_a_result_is_counted_and_logged_with_all_its_times(
     pipeline: Pipeline, ledger: Ledger, state: StateFolder, tmp_path: Path
 ) -> None:
