@@ -80,12 +80,12 @@ def read_mark(state: Path) -> Mark:
         keys = [told["active"], *told["before"]]
     except FileNotFoundError:
         if installed_keys(state):
-            raise BundleError(f"{mark} is gone; run: edge-cxr bundle activate") from None
+            raise BundleError(f"{mark} is gone; run: edge-cxr bundle activate ID") from None
         return Mark()
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        raise BundleError(f"{mark} does not tell which bundle is active; run: edge-cxr bundle activate") from None
+        raise BundleError(f"{mark} does not tell which bundle is active; run: edge-cxr bundle activate ID") from None
     if not all(map(is_key, keys)):
-        raise BundleError(f"{mark} names no bundle; run: edge-cxr bundle activate")
+        raise BundleError(f"{mark} names no bundle; run: edge-cxr bundle activate ID")
     return Mark(keys[0], tuple(keys[1:]))
 
 

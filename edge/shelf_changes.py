@@ -25,6 +25,7 @@ from edge.state import StateFolder
 from edge.upkeep import Upkeep
 
 _MOST_BEFORE = 20  # so far one can roll back
+_UNKNOWN = "unknown"  # what was active before, where active.json was damaged
 Proves = Callable[[str], str]  # name or folder -> what answered rightly; raises an EdgeError
 
 
@@ -79,8 +80,10 @@ def activate(key: str, state: StateFolder, config: Config, prove: Proves) -> Act
     """
     with _shelf_held(state) as shelf, _disk_told(shelf):
         mark = _mark_or_none(state)
+        if mark is None:
+            return _turn_to(key, Mark(key), _UNKNOWN, state, config, prove)
         before = mark.before if key == mark.active else (mark.active, *(one for one in mark.before if one != key))
-        return _turn_to(key, Mark(key, before[:_MOST_BEFORE]), mark, state, config, prove)
+        return _turn_to(key, Mark(key, before[:_MOST_BEFORE]), mark.active, state, config, prove)
 
 
 def roll_back(state: StateFolder, config: Config, prove: Proves) -> Activated:
@@ -92,7 +95,7 @@ def roll_back(state: StateFolder, config: Config, prove: Proves) -> Activated:
         mark = read_mark(state.root)
         if not mark.before:
             raise UsageError(f"no bundle was active before {mark.active}; run: edge-cxr bundle activate ID")
-        return _turn_to(mark.before[0], Mark(mark.before[0], mark.before[1:]), mark, state, config, prove)
+        return _turn_to(mark.before[0], Mark(mark.before[0], mark.before[1:]), mark.active, state, config, prove)
 
 
 def remove(key: str, state: StateFolder) -> None:
@@ -115,22 +118,22 @@ def remove(key: str, state: StateFolder) -> None:
         _clear_leftovers(shelf)
 
 
-def _turn_to(key: str, wanted: Mark, mark: Mark, state: StateFolder, config: Config, prove: Proves) -> Activated:
+def _turn_to(key: str, wanted: Mark, before: str, state: StateFolder, config: Config, prove: Proves) -> Activated:
     where = place(state.root, key)
     bundle = open_bundle(where, trusted_keys=config.trusted_keys)
     proof = prove(where)
-    told = {"from": mark.active, "to": key, "id": bundle.id, "name": bundle.manifest.name}
+    told = {"from": before, "to": key, "id": bundle.id, "name": bundle.manifest.name}
     _note(state, Event.BUNDLE_ACTIVATED, told)
     _write_mark(state.root / FOLDER, wanted)
-    return Activated(key, bundle, mark.active, proof)
+    return Activated(key, bundle, before, proof)
 
 
-def _mark_or_none(state: StateFolder) -> Mark:
-    """A mark that is damaged is what `activate` mends; what was active before is lost with it."""
+def _mark_or_none(state: StateFolder) -> Mark | None:
+    """A mark that is damaged is what `activate` mends; what was active before is lost with it, and not made up."""
     try:
         return read_mark(state.root)
     except BundleError:
-        return Mark()
+        return None
 
 
 def _write_mark(shelf: Path, mark: Mark) -> None:

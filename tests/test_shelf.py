@@ -313,6 +313,7 @@ DAMAGED_MARKS = (
     b'{"active": "../x", "before": []}',
     b'{"active": "research", "before": ["/etc"]}',
     b'{"active": 1, "before": []}',
+    b"[" * 200_000,
 )
 
 
@@ -326,8 +327,10 @@ def test_a_damaged_mark_is_told_and_mended_by_activate(
         open_configured(config)
     with pytest.raises(BundleError, match="run: edge-cxr bundle activate"):
         roll_back(state, config, proved)
-    activate(key, state, config, proved)
-    assert read_mark(state.root) == Mark(key, ("research",))
+    assert activate(key, state, config, proved).before == "unknown"
+    assert read_mark(state.root) == Mark(key)  # or a rollback would lead to what never was active
+    with AuditLog(state.ledger, site_key=state.site_key) as log:
+        assert [entry.detail["from"] for entry in log.entries() if "from" in entry.detail] == ["unknown"]
 
 
 def test_what_is_gone_is_told_and_nothing_else_scores_for_it(
