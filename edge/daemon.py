@@ -125,7 +125,8 @@ class Daemon:
             self._changes.taken(serving)
             self._standing.former = self._former = None
         self._heartbeat.opened()
-        self._notifier.ready()
+        if not self._stop.is_set():  # it came while the engine opened: nothing is taken any more
+            self._notifier.ready()
 
     def _refuse(self, wanted: Wanted, fault: Exception) -> None:
         self._changes.refused(wanted, fault)

@@ -12,6 +12,7 @@ from edge.config import Config
 from edge.errors import DiskFailed, RadiographError, StateError, StillLinked, Unopenable
 from edge.in_flight import InFlight
 from edge.inbox import Inbox
+from edge.instances import same_instance
 from edge.log import FIELDS, RADIOGRAPH
 from edge.mentions import named_in, without
 from edge.metrics import Metrics
@@ -22,7 +23,7 @@ from edge.put_off import Cause
 from edge.snapshot import MAX_FILE_BYTES, Snapshot, snapshot
 from edge.state import StateFolder, files_held
 from edge.store import Ledger
-from edge.values import Decoded, FinishedCase, Reason, Report, Sighting, Source
+from edge.values import Decoded, FinishedCase, Reason, Report, Sighting
 
 # A file still being written can look like one of these.
 PERHAPS_UNFINISHED = frozenset({Reason.TRUNCATED, Reason.UNREADABLE, Reason.NO_PIXELS})
@@ -276,23 +277,6 @@ class Write:
         for case_id in self._ledger.forgotten_among(named_in(report)):
             report = without(case_id, report)
         return report
-
-
-def same_instance(pipeline: Pipeline, ledger: Ledger, source: Source) -> Report | None:
-    """The refusal of a radiograph whose SOPInstanceUID has a result already; None when it is new."""
-    if source.instance_key is None:
-        return None
-    earlier = ledger.earlier_instance(source.instance_key, without=source.sha256)
-    if earlier is None:
-        return None
-    if earlier.pixels_sha256 == source.pixels_sha256:
-        detail = f"the same radiograph has its result as case {earlier.case_id}"
-        return pipeline.refuse_source(source, Reason.DUPLICATE, detail)
-    detail = (
-        f"case {earlier.case_id} has the same SOPInstanceUID and other pixels; "
-        "find out which is right and send it with a UID of its own"
-    )
-    return pipeline.refuse_source(source, Reason.CONFLICT, detail)
 
 
 def _log(logger: logging.Logger, report: Report, spent_s: Mapping[str, float]) -> None:

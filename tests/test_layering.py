@@ -48,6 +48,7 @@ LAYERS = (
     {"inbox"},
     {"outputs", "state"},
     {"intake", "beside"},
+    {"instances"},
     {"stages", "reading_room", "doctor", "building", "engine_room", "standing", "drift_watch", "recalibration"},
     {"case_files", "requeue", "forget", "retention", "backup", "reembed", "case_pictures", "lookup", "lookup_sheet"},
     {"shelf_changes"},
