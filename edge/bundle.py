@@ -32,7 +32,7 @@ PACKAGED_FOLDER = Path(__file__).parent / "bundles"
 # The bundles that come with the program, by their id: a changed file there is refused like any other.
 PACKAGED_IDS = {
     "phantom": "d4625cf891a2f5ccbdb7f2dd531388384e91c08c72f5d4761b4fd67509e39cc1",
-    "research": "06bf8c43afd376e1af47e8b3502f14a020829b19ed72903aa583e51a6bd0666e",
+    "research": "9aa4e603ccc6df2e4cfc01d192486a78cdd664c6cbf4027eeaeadfe8c9cd6341",
 }
 
 

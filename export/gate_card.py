@@ -14,13 +14,14 @@ IN_SIGHT = (
 
 
 def gate_section(rule: Mapping[str, Any]) -> list[str]:
-    """rule: what add_gate.py recorded, {"learned", "judged"}."""
+    """rule: what add_gate.py recorded, {"learned", "judged"}; and "notes", what else is to be known of how it came."""
     learned = rule["learned"]
     drawn = sorted(kind for kind in learned if kind.startswith(DRAWN))
     varied = sorted(learned.keys() - {FRONTAL, *drawn}, key=lambda kind: (kind in SPOILT, kind))
     return [
         "## What the gate refuses",
         *_in_sight(rule["judged"]),
+        *(line for note in rule.get("notes", ()) for line in (note, "")),
         "Of radiographs that it was not fitted on, through the whole box; files that it cannot read are among the "
         "refused:",
         "",

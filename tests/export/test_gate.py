@@ -238,6 +238,9 @@ def test_the_card_tells_counts_intervals_and_reasons() -> None:
     order = [line.split(" | ")[0] for line in section if line.startswith("| ")][-4:]
     assert order == ["| frontal", "| upside down", "| noisy", "| drawn limb"]
     assert not any("in sight" in line for line in section)
+    noted = gate_section({**rule, "notes": ["It was fitted at night."]})
+    assert "It was fitted at night." in noted
+    assert len(noted) == len(section) + 2
     seen = gate_section({**rule, "judged": {"not_frontal": {"total": 14, "refused": {}}}})
     assert seen[1].startswith(
         "How frontal radiographs are varied and what is drawn was chosen with not_frontal in sight"

@@ -8,6 +8,7 @@ import pydicom
 import pytest
 
 from edge.bundle import PACKAGED_FOLDER, Bundle, read_bundle
+from edge.drift_signals import QUANTITIES
 from edge.known_answer import SCORE_TOLERANCE
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom
@@ -41,6 +42,20 @@ def test_three_golden_cases_one_of_them_monochrome1(bundle: Bundle) -> None:
     found = [pydicom.dcmread(io.BytesIO(case.content)).PhotometricInterpretation for case in cases]
     assert sorted(found) == ["MONOCHROME1", "MONOCHROME2", "MONOCHROME2"]
     assert all(set(case.expected) == set(bundle.manifest.precisions) for case in cases)
+
+
+def test_golden_scores_are_mid_range_and_that_of_monochrome1_lies_between_the_others(bundle: Bundle) -> None:
+    """A score near 0 or 1 hardly moves: what a file that is not inverted does to it might be overlooked."""
+    for precision in bundle.manifest.precisions:
+        low, middle, high = (case.expected[precision]["score"] for case in bundle.golden_cases())
+        assert 0.1 < low < middle < high < 0.9
+    assert b"MONOCHROME1" in bundle.golden_cases()[1].content
+
+
+def test_it_brings_what_drift_of_scores_and_pictures_is_measured_from(bundle: Bundle) -> None:
+    assert bundle.manifest.drift.keys() == {*QUANTITIES}
+    cases = len(bundle.reference().case_ids)
+    assert all(levels.count > cases for levels in bundle.manifest.drift.values())
 
 
 def test_no_constant_network_gives_the_golden_answers(bundle: Bundle) -> None:
