@@ -196,7 +196,7 @@ def test_infer_gives_reports_in_order_and_fails_when_one_is_refused(bundle: Path
     both = call("infer", chest, tmp_path / "note.txt", "--bundle", bundle, "--json")
     assert both.exit_code == 1
     assert [entry["reason"] for entry in json.loads(both.stdout)] == [None, "unreadable"]
-    assert "score" in call("infer", chest, "--bundle", bundle).stdout
+    assert "above the operating point" in call("infer", chest, "--bundle", bundle).stdout
     assert_one_line(call("infer", tmp_path / "none.dcm", "--bundle", bundle), 2, "is no file")
 
 
