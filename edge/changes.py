@@ -41,7 +41,7 @@ class Changes:
         self._tried: object = None  # active.json as it was when the active bundle was last tried: once is enough
 
     def ask(self) -> None:
-        """Read the configuration again; called by a signal's handler."""
+        """Read the configuration again; any thread may call this."""
         self._asked = True
         self._wake.set()
 

@@ -48,7 +48,8 @@ _Meanwhile = AbstractContextManager[None]
 class Scoring:
     """`run` returns when it was told to stop or to finish, or when a single run has done all.
 
-    proved: the engine has given its known answers, and radiographs are taken. room: tells when it last did.
+    on_proved: called once the engine has given its known answers, before radiographs are taken. room: tells when it
+    last gave them.
     """
 
     def __init__(self, box: Box, wanted: Wanted, *, on_proved: Callable[[], None]) -> None:
@@ -59,7 +60,6 @@ class Scoring:
         self._over = threading.Event()  # nothing more is taken
         self._scoring = Turns()  # taken while an engine answers: engines change between two radiographs
         self._fault: BaseException | None = None
-        self.proved = False
         self.room = box.open_room(
             wanted.config, wanted.bundle, box.state, metrics=box.metrics, logger=box.logger, gpu=box.gpu
         )
@@ -114,7 +114,6 @@ class Scoring:
                 )
             )
             drift = opened.enter_context(DriftWatch(bundle, box.state, self._metrics, self._logger))
-            self.proved = True
             self._standing.serves(bundle, pipeline.engine)
             self._on_proved()
             self._work(pipeline, intake, drift, decoders)

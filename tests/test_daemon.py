@@ -20,6 +20,7 @@ import pytest
 from fake_engine import FakeEngine
 from faulty import FaultyEngine, no_number, swapped
 from file_locks import is_awaited
+from running_daemon import running, wait_until
 from tiny_bundle import write_manifest, write_tiny_bundle
 
 from edge.audit import Event
@@ -103,34 +104,8 @@ def watching(
 ) -> Iterator[Daemon]:
     """A daemon in a thread; what it raised is raised at the end."""
     daemon = Daemon(config, incoming, once=False, logger=quiet(), on_report=on_report, **further)
-    raised: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            daemon.run()
-        except BaseException as fault:
-            raised.append(fault)
-
-    thread = threading.Thread(target=target)
-    thread.start()
-    try:
-        # Files that come from here on are announced; those before are scanned for, and must stand still for 5 s.
-        wait_until(lambda: daemon._standing.not_ready is None or not thread.is_alive())
-        time.sleep(0.2)
+    with running(daemon):
         yield daemon
-    finally:
-        daemon.stop()
-        thread.join(PATIENCE_S)
-    assert not thread.is_alive()
-    if raised:
-        raise raised[0]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_one_result_for_every_file_and_nothing_the_second_time(config: Config, incoming: Path) -> None:
