@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge.calibration import Proof
 from edge.errors import BundleError
 from edge.external_data import has_external_data
 from edge.frontal import FrontalRule, rule_of
@@ -40,6 +41,7 @@ PACKAGED_IDS = {
 class Manifest:
     """manifest.json, checked. Points and temperatures are per precision, None until a site calibrates.
 
+    calibration: per precision with a temperature, by what it was proven.
     accuracy: per precision the outcome of the accuracy gate, {"passed", "failures", ...}; empty until it was run.
     drift: by signal, how it was spread over radiographs that the weights have not seen; empty in older bundles.
     """
@@ -58,6 +60,7 @@ class Manifest:
     gates: GateLimits
     metrics: dict[str, dict[str, Any]]
     intended_use: str
+    calibration: dict[str, Proof] = field(default_factory=dict)
     accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
     drift: dict[str, Levels] = field(default_factory=dict)
 
@@ -226,6 +229,7 @@ def _manifest(listed: dict[str, Any]) -> Manifest:
         name: None if temperature is None else require_temperature(number(temperature))
         for name, temperature in listed["temperatures"].items()
     }
+    calibration = _calibration(listed.get("calibration", {}), temperatures)
     return Manifest(
         name=listed["name"],
         role=listed["role"],
@@ -241,9 +245,21 @@ def _manifest(listed: dict[str, Any]) -> Manifest:
         gates=limits_of(listed["gates"]),
         metrics=_metrics(listed["metrics"]),
         intended_use=listed["intended_use"],
+        calibration=calibration,
         accuracy=_accuracy(listed.get("accuracy", {}), precisions),
         drift={signal: levels_from_json(told) for signal, told in listed.get("drift", {}).items()},
     )
+
+
+def _calibration(proofs: dict[str, dict[str, Any]], temperatures: dict[str, float | None]) -> dict[str, Proof]:
+    """Raises ValueError for a temperature that nothing proves: its scores would be called probabilities."""
+    scaled = {name for name, temperature in temperatures.items() if temperature is not None}
+    if scaled != set(proofs):
+        raise ValueError(f"temperatures of {sorted(scaled)}, and calibration of {sorted(proofs)}")
+    return {
+        name: Proof(int(number(told["radiographs"])), number(told["ece"]), number(told["ece_high"]))
+        for name, told in proofs.items()
+    }
 
 
 def _metrics(splits: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -86,6 +86,22 @@ def fit_temperature(scores: ArrayLike, positive: ArrayLike) -> float:
 
 
 @dataclass(frozen=True)
+class Proof:
+    """By how many radiographs a temperature was judged, their expected calibration error, its interval's upper end."""
+
+    radiographs: int
+    ece: float
+    ece_high: float
+
+    def __post_init__(self) -> None:
+        if self.radiographs < PROVEN_BY or not 0 <= self.ece <= self.ece_high <= MOST_ERROR:
+            raise ValueError(
+                f"a temperature is proven by at least {PROVEN_BY} radiographs and an expected calibration error of at "
+                f"most {MOST_ERROR} by its upper bound; told are {self.radiographs}, {self.ece} and {self.ece_high}"
+            )
+
+
+@dataclass(frozen=True)
 class Scaling:
     """A temperature, and how far scores scaled by it may be believed. held_out: of each half of the clusters, scaled by
     the other half's; None where a half lacks a label. hindrance: why it must not be used, None where it may.
@@ -94,6 +110,13 @@ class Scaling:
     temperature: float
     held_out: Reliability | None
     hindrance: str | None
+
+    @property
+    def proof(self) -> Proof | None:
+        if self.held_out is None or self.hindrance is not None:
+            return None
+        ece = self.held_out.ece
+        return Proof(int(self.held_out.counts.sum()), round(ece.value, 6), round(ece.high, 6))
 
 
 def fit_scaling(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike) -> Scaling:
@@ -120,8 +143,8 @@ def _hindrance(count: int, temperature: float, held_out: Reliability | None) -> 
     return None
 
 
-def proven_temperature(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike) -> float | None:
-    """The temperature of these scores where `fit_scaling` finds that it may be used, else None: a number that may
+def proven_scaling(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike) -> Scaling | None:
+    """`fit_scaling` of these scores where it finds that the temperature may be used, else None: a number that may
     mislead is better not shown as a probability.
     """
     values, flags = labelled(_probabilities(scores), positive)
@@ -129,7 +152,7 @@ def proven_temperature(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLi
     if len(values) < PROVEN_BY or len({*flags.tolist()}) < 2:
         return None
     scaling = fit_scaling(values, flags, clusters)
-    return scaling.temperature if scaling.hindrance is None else None
+    return scaling if scaling.hindrance is None else None
 
 
 def scaled_by_others(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike) -> NDArray[np.float64] | None:

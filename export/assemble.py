@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edge.bundle import Bundle, read_bundle
-from edge.calibration import proven_temperature
+from edge.calibration import Proof, proven_scaling
 from edge.errors import UsageError
 from edge.gate_limits import GateLimits, Limits
 from edge.imaging.preprocess import Preprocessing
@@ -186,6 +186,7 @@ def _deciding(content: BundleContent, draft: Bundle, rows: Sequence[Row]) -> Bun
     positive = [row.label == content.labels[1] for row in rows]
     clusters = [row.cluster for row in rows]
     points, temperatures = dict(content.operating_points), dict(content.temperatures)
+    proofs: dict[str, Proof] = {}
     for precision in content.precisions:
         answers = _answers(draft, precision, rows, f"operating point {precision}")
         scores = [answer.prediction.score for answer in answers]
@@ -193,10 +194,12 @@ def _deciding(content: BundleContent, draft: Bundle, rows: Sequence[Row]) -> Bun
         point = content.accuracy.get(precision, {}).get("operating_point")
         if point is None:
             point = youden_point(scores, positive)
-        temperature = proven_temperature(scores, positive, clusters)
-        points[precision] = point if temperature is None else float(apply_temperature(point, temperature))
-        temperatures[precision] = temperature
-    return replace(content, operating_points=points, temperatures=temperatures)
+        scaling = proven_scaling(scores, positive, clusters)
+        points[precision] = point if scaling is None else float(apply_temperature(point, scaling.temperature))
+        temperatures[precision] = None if scaling is None else scaling.temperature
+        if scaling is not None and scaling.proof is not None:
+            proofs[precision] = scaling.proof
+    return replace(content, operating_points=points, temperatures=temperatures, calibration=proofs)
 
 
 def _drawn(rows: Sequence[Row], count: int) -> Sequence[Row]:

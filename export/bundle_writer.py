@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.bundle import FORMAT
+from edge.calibration import Proof
 from edge.errors import UsageError
 from edge.gate_limits import GateLimits, as_listed, limits_of
 from edge.imaging.preprocess import Preprocessing
@@ -25,7 +26,7 @@ class BundleContent:
 
     operating_points, temperatures: per precision, None where there is none. metrics: figures per split.
     training: what made the weights, enough to repeat it. accuracy: the gate's outcome per precision, once it was run.
-    drift: levels by signal, once the gate was fitted.
+    calibration: what proves each temperature. drift: levels by signal, once the gate was fitted.
     """
 
     name: str
@@ -41,6 +42,7 @@ class BundleContent:
     gates: GateLimits
     metrics: dict[str, Any]
     training: dict[str, Any]
+    calibration: dict[str, Proof] = field(default_factory=dict)
     accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
     drift: dict[str, Levels] = field(default_factory=dict)
 
@@ -53,6 +55,7 @@ def write_manifest(folder: Path, content: BundleContent) -> str:
     for precision in content.precisions:
         if not (folder / f"model.{precision}.onnx").is_file():
             raise UsageError(f"{folder.name} holds no model.{precision}.onnx; run: edge-cxr export, then calibrate")
+    proofs = content.calibration
     manifest = {
         "format": FORMAT,
         "name": content.name,
@@ -72,6 +75,7 @@ def write_manifest(folder: Path, content: BundleContent) -> str:
         "intended_use": INTENDED_USE,
         "opset": OPSET,
         "training": content.training,
+        **({"calibration": {name: asdict(proof) for name, proof in proofs.items()}} if proofs else {}),
         **({"accuracy": content.accuracy} if content.accuracy else {}),
         **({"drift": {name: levels.to_json() for name, levels in content.drift.items()}} if content.drift else {}),
     }
@@ -108,6 +112,7 @@ def read_content(folder: Path) -> BundleContent:
         gates=limits_of(listed["gates"]),
         metrics=listed["metrics"],
         training=listed["training"],
+        calibration={name: Proof(**proof) for name, proof in listed.get("calibration", {}).items()},
         accuracy=listed.get("accuracy", {}),
         drift={signal: levels_from_json(told) for signal, told in listed.get("drift", {}).items()},
     )

@@ -98,7 +98,12 @@ def _calibration(content: BundleContent) -> str:
     scaled = {precision: found for precision, found in content.temperatures.items() if found is not None}
     if not scaled:
         return f"{told} The scores are not calibrated: read them as above or below the point, not as probabilities."
-    temperatures = ", ".join(f"{found:.2f} ({precision})" for precision, found in scaled.items())
+    temperatures = ", ".join(
+        f"{found:.2f} ({precision}; expected calibration error of {proof.radiographs} radiographs {proof.ece:.3f}, "
+        f"at most {proof.ece_high:.3f} by its 95% interval)"
+        for precision, found in scaled.items()
+        for proof in (content.calibration[precision],)
+    )
     return f"{told} The scores are calibrated by temperatures: {temperatures}."
 
 

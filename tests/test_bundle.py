@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from onnx.external_data_helper import set_external_data
-from tiny_bundle import tiny_network, write_manifest, write_tiny_bundle
+from tiny_bundle import PROVEN, tiny_network, write_manifest, write_tiny_bundle
 
 from edge.bundle import PACKAGED_FOLDER, PACKAGED_IDS, open_bundle, read_bundle, sign_bundle
 from edge.engines import open_engine
@@ -82,6 +82,16 @@ def test_the_levels_for_drift_are_those_of_the_manifest(folder: Path) -> None:
         ({"temperatures": {"fp32": "warm"}}, "is incomplete or damaged"),
         ({"temperatures": {"fp32": True}}, "True is no number"),
         ({"temperatures": {"fp32": float("nan")}}, "nan is no number"),
+        ({"temperatures": {"fp32": 2.0}}, r"temperatures of \['fp32'\], and calibration of \[\]"),
+        ({"calibration": PROVEN}, r"temperatures of \[\], and calibration of \['fp32'\]"),
+        (
+            {"temperatures": {"fp32": 2.0}, "calibration": {"fp32": {**PROVEN["fp32"], "ece_high": 0.031}}},
+            "an expected calibration error of at most 0.03",
+        ),
+        (
+            {"temperatures": {"fp32": 2.0}, "calibration": {"fp32": {**PROVEN["fp32"], "radiographs": 299}}},
+            "told are 299, 0.01 and 0.02",
+        ),
         ({"precisions": []}, r"is incomplete or damaged \(precisions are \[\]\)"),
         ({"precisions": ["auto"]}, "is incomplete or damaged"),
         ({"precisions": ["int8"]}, r"is incomplete or damaged .*model\.int8\.onnx"),

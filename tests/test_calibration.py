@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from edge.calibration import fit_scaling, fit_temperature, proven_temperature, reliability, scaled_by_others
+from edge.calibration import Proof, fit_scaling, fit_temperature, proven_scaling, reliability, scaled_by_others
 from edge.statistics import auc
 from edge.temperature import TEMPERATURES, apply_temperature
 
@@ -122,18 +122,24 @@ def drawn(count: int, *, overconfident: float | np.ndarray, seed: int = 3) -> tu
 
 def test_a_temperature_is_proven_by_many_radiographs_it_was_not_fitted_on() -> None:
     scores, positive, patients = drawn(3000, overconfident=3)
-    assert proven_temperature(scores, positive, patients) == pytest.approx(3, rel=0.15)
+    scaling = proven_scaling(scores, positive, patients)
+    assert scaling is not None and scaling.held_out is not None and scaling.proof is not None
+    assert scaling.temperature == pytest.approx(3, rel=0.15)
+    assert (scaling.proof.radiographs, scaling.proof.ece_high) == (
+        3000,
+        pytest.approx(scaling.held_out.ece.high, abs=1e-6),
+    )
     # One patient in all: nothing is left that the temperature was not fitted on.
-    assert proven_temperature(scores, positive, np.zeros(3000)) is None
+    assert proven_scaling(scores, positive, np.zeros(3000)) is None
 
 
 def test_no_temperature_without_proof() -> None:
     scores, positive, patients = drawn(3000, overconfident=3)
-    assert proven_temperature(scores[:299], positive[:299], patients[:299]) is None  # too few
-    assert proven_temperature(scores, np.ones(3000, bool), patients) is None  # one label
-    assert proven_temperature(scores, scores > 0.5, patients) is None  # separated: any small temperature would do
+    assert proven_scaling(scores[:299], positive[:299], patients[:299]) is None  # too few
+    assert proven_scaling(scores, np.ones(3000, bool), patients) is None  # one label
+    assert proven_scaling(scores, scores > 0.5, patients) is None  # separated: any small temperature would do
     wrong = np.where(scores > 0.5, np.arange(3000) % 2 == 0, positive)  # half of what it is sure of is not so
-    assert proven_temperature(scores, wrong, patients) is None
+    assert proven_scaling(scores, wrong, patients) is None
 
 
 def test_a_temperature_is_judged_by_patients_that_it_was_not_fitted_on() -> None:
@@ -143,9 +149,9 @@ def test_a_temperature_is_judged_by_patients_that_it_was_not_fitted_on() -> None
     scaled = scaled_by_others(scores, positive, groups)
     assert scaled is not None
     for own, other in (halves, halves[::-1]):
-        assert proven_temperature(scores[own], positive[own], patients[own]) is not None
+        assert proven_scaling(scores[own], positive[own], patients[own]) is not None
         assert (scaled[own] == apply_temperature(scores[own], fit_temperature(scores[other], positive[other]))).all()
-    assert proven_temperature(scores, positive, groups) is None
+    assert proven_scaling(scores, positive, groups) is None
 
 
 def test_cases_and_controls_that_are_listed_in_turn_are_halved_as_any_others() -> None:
@@ -164,7 +170,15 @@ def test_the_error_is_at_most_that_by_its_upper_bound(count: int, proven: float 
     scores = np.where(place % 4 < 2, 0.9, 0.1)
     positive = (scores > 0.5) != (place % 40 < 4)
     assert reliability(scores, positive, place).ece.value == pytest.approx(0)
-    assert proven_temperature(scores, positive, place) == proven
+    scaling = proven_scaling(scores, positive, place)
+    assert (scaling and scaling.temperature) == proven
+
+
+@pytest.mark.parametrize("told", [(299, 0.01, 0.02), (300, 0.01, 0.031), (300, 0.02, 0.01), (300, -0.1, 0.01)])
+def test_a_proof_is_of_enough_radiographs_and_of_a_small_error(told: tuple[int, float, float]) -> None:
+    with pytest.raises(ValueError, match="at least 300 radiographs"):
+        Proof(*told)
+    Proof(300, 0.01, 0.03)
 
 
 def test_temperature_stays_within_its_bounds() -> None:

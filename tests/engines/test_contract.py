@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fake_cuda import PLAN, FakeCuda, FakeTensorRT
 from fake_engine import FakeEngine
-from tiny_bundle import tiny_network, write_manifest, write_tiny_bundle
+from tiny_bundle import PROVEN, tiny_network, write_manifest, write_tiny_bundle
 
 from edge.bundle import Bundle, read_bundle
 from edge.engines import Engine, Outputs, open_engine, predict
@@ -92,7 +92,7 @@ def test_predictions_are_scaled_by_the_temperature_of_the_bundle_and_outputs_are
     tmp_path: Path, backend: str
 ) -> None:
     scaled = write_tiny_bundle(tmp_path / "scaled")
-    write_manifest(scaled, temperatures={"fp32": 2.0})
+    write_manifest(scaled, temperatures={"fp32": 2.0}, calibration=PROVEN)
     engine = OPENED[backend](read_bundle(scaled))
     pixels = batch(1) / 4
     raw = float(engine.infer(pixels).score[0])

@@ -15,9 +15,11 @@ import pytest
 from tiny_bundle import tiny_network
 
 from edge.bundle import Bundle, open_bundle
+from edge.calibration import Proof, Reliability, Scaling
 from edge.case_pictures import THUMBNAILS, sources_of
 from edge.errors import UsageError
 from edge.imaging.read import read
+from edge.statistics import Interval
 from edge.temperature import apply_temperature
 from export import assemble as assembling
 from export.assemble import Radiographs, assemble
@@ -81,6 +83,11 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Radiographs:
     return Radiographs(of_split(named, "train"), of_split(named, "val"), named)
 
 
+def proven(temperature: float) -> Scaling:
+    held_out = Reliability(np.array([0.5]), np.array([0.5]), np.array([300]), Interval(0.01, 0.0, 0.02), 0.01)
+    return Scaling(temperature, held_out, None)
+
+
 @pytest.fixture(scope="module")
 def ungated(graphs: Path, radiographs: Radiographs, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Of int8 alone, which never went through the gate; it took the place of an older bundle."""
@@ -101,7 +108,7 @@ def scaled(graphs: Path, radiographs: Radiographs, tmp_path_factory: pytest.Temp
     """
     found = iter(TEMPERATURES.values())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembling, "proven_temperature", lambda *asked: next(found))
+        patch.setattr(assembling, "proven_scaling", lambda *asked: proven(next(found)))
         pictured = replace(radiographs, thumbnails=True)
         folder = tmp_path_factory.mktemp("scaled") / "bundle"
         bundle = made(folder, recipe(*BOTH), graphs, pictured)
@@ -138,6 +145,11 @@ def test_a_temperature_scales_operating_point_and_golden_answers(scaled: Bundle)
     for case in scaled.golden_cases():
         fp32, int8 = (apply_temperature(case.expected[name]["score"], 1 / TEMPERATURES[name]) for name in BOTH)
         assert int8 == pytest.approx(1 - fp32, abs=1e-4)
+
+
+def test_what_proves_a_temperature_is_in_the_manifest(scaled: Bundle, ungated: Bundle) -> None:
+    assert scaled.manifest.calibration == dict.fromkeys(BOTH, Proof(300, 0.01, 0.02))
+    assert ungated.manifest.calibration == {}
 
 
 def test_what_passed_the_gate_is_recorded(ungated: Bundle, scaled: Bundle, graphs: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from edge.calibration import Proof
 from edge.gate_limits import GateLimits, Limits
 from edge.imaging.preprocess import Preprocessing
 from export.bundle_writer import BundleContent
@@ -108,8 +109,10 @@ def test_a_sites_card_speaks_of_its_own_radiographs_and_needs_no_masks_and_no_co
     assert card.startswith("**On test (5 covid, 4 other) the AUC is 0.70 (95% interval 0.50 to 0.90); of other")
     assert "Operating points: 0.400 (int8). The scores are not calibrated" in card
     assert "- Ward 3" in card and "embeddings: ours." in card and "```" not in card and "Dice" not in card
-    scaled = render_card(replace(site, temperatures={"int8": 1.5}), {}, {**bare, **terms})
-    assert "The scores are calibrated by temperatures: 1.50 (int8)." in scaled
+    scaled = render_card(
+        replace(site, temperatures={"int8": 1.5}, calibration={"int8": Proof(5000, 0.01, 0.027)}), {}, {**bare, **terms}
+    )
+    assert "temperatures: 1.50 (int8; expected calibration error of 5000 radiographs 0.010, at most 0.027 by" in scaled
 
 
 def test_a_sites_card_calls_the_labels_as_the_site_does() -> None:
