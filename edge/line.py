@@ -7,7 +7,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -19,7 +19,8 @@ T = TypeVar("T")
 class Stage(Generic[T]):
     """step: what is done to each; None ends its way. drop: called with what will not be done any more.
 
-    allowed_s: how long a step may take by right, as it ends by itself then.
+    allowed_s: how long a step may take by right, as it ends by itself then. together: done first, to all that wait at
+    that moment, at most as many as `most` says; nobody waits for another to come. It returns them in their order.
     """
 
     name: str
@@ -27,6 +28,8 @@ class Stage(Generic[T]):
     threads: int = 1
     drop: Callable[[T], None] = lambda one: None
     allowed_s: float = 0.0
+    together: Callable[[Sequence[T]], Sequence[T]] = lambda those: those
+    most: Callable[[], int] = lambda: 1
 
 
 class Line(Generic[T]):
@@ -97,25 +100,60 @@ class Line(Generic[T]):
 
     def _run(self, place: int) -> None:
         stage, last = self.stages[place], place + 1 == len(self.stages)
-        while (one := self._queues[place].get()) is not None:
-            done = self._done(stage, one)
-            if done is not None and not last:
-                self._queues[place + 1].put(done)
+        while those := self._waiting(place):
+            for one in self._together(stage, those):
+                done = self._done(stage, one)
+                if done is not None and not last:
+                    self._queues[place + 1].put(done)
         with self._lock:
             self._running[place] -= 1
             is_last_thread = self._running[place] == 0
         if is_last_thread and not last:
             self._end(place + 1)
 
+    def _waiting(self, place: int) -> list[T]:
+        """The next one, and what waits behind it and goes with it; nothing at the end."""
+        those, waiting, most = [], self._queues[place], self.stages[place].most
+        one = waiting.get()
+        while one is not None:
+            those.append(one)
+            if len(those) >= most():
+                return those
+            try:
+                one = waiting.get_nowait()
+            except queue.Empty:
+                return those
+        if those:
+            waiting.put(None)  # the end, for the next look: there is room where `those` were
+        return those
+
+    def _together(self, stage: Stage[T], those: Sequence[T]) -> Sequence[T]:
+        if self._is_faulty():
+            return those  # each is dropped
+        try:
+            with self._watched(stage):
+                return stage.together(those)
+        except BaseException as fault:
+            self._on_fault(fault)
+            for one in those:
+                stage.drop(one)
+            return ()
+
     def _done(self, stage: Stage[T], one: T) -> T | None:
         if self._is_faulty():
             stage.drop(one)
             return None
-        self._since_s[threading.get_ident()] = time.monotonic() + stage.allowed_s
         try:
-            return stage.step(one)
+            with self._watched(stage):
+                return stage.step(one)
         except BaseException as fault:
             self._on_fault(fault)
             return None
+
+    @contextlib.contextmanager
+    def _watched(self, stage: Stage[T]) -> Iterator[None]:
+        self._since_s[threading.get_ident()] = time.monotonic() + stage.allowed_s
+        try:
+            yield
         finally:
             del self._since_s[threading.get_ident()]

@@ -5,7 +5,8 @@ The daemon calls the steps from its stages; `Pipeline.report` runs them one afte
 """
 
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +23,14 @@ from edge.temperature import rescaled
 from edge.values import Decoded, Prediction, Reason, Report, Source, Warn
 
 _NO_ANSWER = "the network gives no number for it, while all golden cases have their answers; read it without the box"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """infer_s: what its whole batch took."""
+
+    prediction: Prediction
+    infer_s: float
 
 
 class Pipeline:
@@ -68,18 +77,27 @@ class Pipeline:
             raise TooLarge(f"the file has {frozen.size_bytes} bytes; at most {MAX_FILE_BYTES} are read")
         return self.decoder.decode(frozen)
 
-    def score(self, decoded: Decoded) -> Report:
-        """Engine, gates, neighbours: a report that carries a score only when every gate lets it."""
+    def ask(self, those: Sequence[Decoded]) -> list[Answer]:
+        """The engine's answers to one batch, in order. Raises EngineError; NotFinite where one has no number."""
         started = time.perf_counter()
+        predictions = predict(self.engine, [decoded.model_input for decoded in those])
+        infer_s = time.perf_counter() - started
+        return [Answer(prediction, infer_s) for prediction in predictions]
+
+    def score(self, decoded: Decoded, answer: Answer | None = None) -> Report:
+        """Engine, gates, neighbours: a report that carries a score only when every gate lets it.
+
+        answer: what `ask` gave for it; None: the engine is asked.
+        """
         try:
-            (prediction,) = predict(self.engine, [decoded.model_input])
+            answer = answer or self.ask([decoded])[0]
         except NotFinite:
             return self._without_answer(decoded.source)
-        inferred = time.perf_counter()
+        prediction, inferred = answer.prediction, time.perf_counter()
         report = self._judged(decoded, prediction)
         if report.scored:
             report = self._with_neighbours(report, prediction, decoded.source.patient_key)
-        timings_s = {**decoded.timings_s, "infer": inferred - started, "retrieve": time.perf_counter() - inferred}
+        timings_s = {**decoded.timings_s, "infer": answer.infer_s, "retrieve": time.perf_counter() - inferred}
         return replace(report, timings_s={**timings_s, "total": sum(timings_s.values())})
 
     def _without_answer(self, source: Source) -> Report:

@@ -1,6 +1,6 @@
 """The stages of scoring joined into one line: what is taken, decoded, scored and written, and what is on its way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from edge.box import Box
@@ -10,10 +10,12 @@ from edge.in_flight import InFlight
 from edge.intake import Intake
 from edge.line import Line, Stage
 from edge.pipeline import Pipeline
+from edge.put_away import PutAway
 from edge.scrape import measure_disk, measure_intake
-from edge.stages import Decode, PutAway, Score, Take, Taken, Write
+from edge.stages import Ask, Decode, Score, Take, Taken, Write
 
 Step = Callable[[Taken], Taken | None]
+Together = Callable[[Sequence[Taken]], Sequence[Taken]]
 
 
 class ScoreLine:
@@ -51,6 +53,7 @@ class ScoreLine:
         unless_stopped: Callable[[Step], Step],
         around_decode: Callable[[Step], Step],
         around_score: Callable[[Step], Step],
+        around_ask: Callable[[Together], Together],
         on_fault: Callable[[BaseException], None],
         is_faulty: Callable[[], bool],
     ) -> Line[Taken]:
@@ -58,6 +61,7 @@ class ScoreLine:
         box, in_flight = self._box, self.in_flight
         look_again = partial(self._intake.inbox.look_again, after_s=self._unfinished_after_s)
         decode = Decode(self._pipeline, look_again, in_flight=in_flight)
+        ask = Ask(self._pipeline)
         score = Score(self._pipeline, box.ledger)
         write = Write(
             self._pipeline,
@@ -79,7 +83,7 @@ class ScoreLine:
                     drop=lambda taken: taken.close(),
                     allowed_s=TRIES * self._config.decode_limit_s,
                 ),
-                Stage("score", unless_stopped(around_score(score))),
+                Stage("score", unless_stopped(around_score(score)), together=around_ask(ask), most=ask.most),
                 Stage("write", write),
             ],
             queue_size=self._config.queue_size,

@@ -9,7 +9,7 @@ known-answer test again and again, one removes what has been kept long enough, a
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -32,7 +32,7 @@ from edge.ledger_reader import LedgerReader
 from edge.pipeline import Pipeline
 from edge.reembed import reembed_when_idle
 from edge.retention import retain_regularly
-from edge.score_line import ScoreLine, Step
+from edge.score_line import ScoreLine, Step, Together
 from edge.scrape import ledger_measured
 from edge.shadow import Shadow
 from edge.similarity import SimilarCases
@@ -189,6 +189,7 @@ class Scoring:
             unless_stopped=self._unless_stopped,
             around_decode=shadow.around,
             around_score=lambda score: drift.around(self._scored(score)),
+            around_ask=self._asked,
             on_fault=self.fail,
             is_faulty=lambda: self._fault is not None,
         )
@@ -240,6 +241,13 @@ class Scoring:
                 return None if self._fault is not None else score(taken)
 
         return step
+
+    def _asked(self, ask: Together) -> Together:
+        def together(those: Sequence[Taken]) -> Sequence[Taken]:
+            with self._scoring:
+                return those if self._fault is not None or self._stop.is_set() else ask(those)
+
+        return together
 
     def fail(self, fault: BaseException) -> None:
         """After a wrong known answer nothing more is scored or written, and what is under way stays in the folder."""

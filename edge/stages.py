@@ -3,30 +3,25 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from edge.byte_budget import ByteBudget
-from edge.config import Config
-from edge.errors import DiskFailed, RadiographError, StateError, StillLinked, Unopenable
+from edge.errors import NotFinite, RadiographError, StillLinked, Unopenable
 from edge.in_flight import InFlight
 from edge.inbox import Inbox
 from edge.instances import same_instance
 from edge.log import FIELDS, RADIOGRAPH
 from edge.mentions import named_in, without
 from edge.metrics import Metrics
-from edge.outputs.disposal import dispose
 from edge.outputs.report_json import encode, write_result
-from edge.pipeline import Pipeline
+from edge.pipeline import Answer, Pipeline
+from edge.put_away import PERHAPS_UNFINISHED
 from edge.put_off import Cause
 from edge.snapshot import MAX_FILE_BYTES, Snapshot, snapshot
 from edge.state import StateFolder, files_held
 from edge.store import Ledger
-from edge.values import Decoded, FinishedCase, Reason, Report, Sighting
-
-# A file still being written can look like one of these.
-PERHAPS_UNFINISHED = frozenset({Reason.TRUNCATED, Reason.UNREADABLE, Reason.NO_PIXELS})
+from edge.values import Decoded, FinishedCase, Report, Sighting
 
 # Of all files that are taken and not yet decoded: a queue of the largest would be 2.5 GB.
 HELD_BYTES = 2 * MAX_FILE_BYTES
@@ -40,6 +35,7 @@ class Taken:
 
     complete_s: when the inbox held it to be complete (monotonic clock). close: gives the bytes' memory back; may be
     called again. may_grow: its writer may not be done. wait_s: from complete to the beginning of its decoding.
+    answer: the engine's, where it was asked together with others.
     """
 
     sighting: Sighting
@@ -49,43 +45,8 @@ class Taken:
     may_grow: bool = False
     wait_s: float = 0.0
     decoded: Decoded | None = None
+    answer: Answer | None = None
     report: Report | None = None
-
-
-class PutAway:
-    """What happens to an input below `incoming` once its result is safe.
-
-    once: its writer may go on after this run. quarantined: called for each input that was put into quarantine.
-    """
-
-    def __init__(
-        self,
-        incoming: Path,
-        state: StateFolder,
-        config: Config,
-        logger: logging.Logger,
-        *,
-        once: bool,
-        quarantined: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._incoming, self._state, self._config = incoming.resolve(), state, config
-        self._logger, self._once, self._quarantined = logger, once, quarantined
-
-    def __call__(self, sighting: Sighting, case: FinishedCase) -> None:
-        """Raises DiskFailed. An input that will not move stays: its result is safe, and the next start tries again."""
-        if self._once and case.reason in PERHAPS_UNFINISHED and self._is_young(sighting):
-            return  # it has its result, and goes in a later run
-        try:
-            if dispose(sighting, case, self._state, after=self._config.after, root=self._incoming):
-                self._quarantined()
-        except DiskFailed:
-            raise
-        except StateError as fault:
-            self._logger.warning(str(fault))
-
-    def _is_young(self, sighting: Sighting) -> bool:
-        """By the clock: what is dated ahead of it is not young."""
-        return 0 <= time.time() - sighting.mtime_ns / 1e9 < self._config.unfinished_after_s
 
 
 class Take:
@@ -211,6 +172,26 @@ class Decode:
                 return replace(taken, frozen=None, report=report)
 
 
+class Ask:
+    """Taken that wait together -> those with pixels have the engine's answer, when a batch gains by that."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def most(self) -> int:
+        return self._pipeline.engine.gains_by
+
+    def __call__(self, those: Sequence[Taken]) -> Sequence[Taken]:
+        waiting = [taken.decoded for taken in those if taken.decoded is not None]
+        if len(waiting) < 2:  # Score asks for a lone one
+            return those
+        try:
+            answers = iter(self._pipeline.ask(waiting))
+        except NotFinite:  # of one; Score asks for each, and finds which
+            return those
+        return [taken if taken.decoded is None else replace(taken, answer=next(answers)) for taken in those]
+
+
 class Score:
     """Taken with pixels -> Taken with a report: identity, engine, gates, neighbours."""
 
@@ -222,8 +203,8 @@ class Score:
             return taken
         report = same_instance(self._pipeline, self._ledger, taken.decoded.source)
         if report is None:
-            report = self._pipeline.score(taken.decoded)
-        return replace(taken, decoded=None, report=report)
+            report = self._pipeline.score(taken.decoded, taken.answer)
+        return replace(taken, decoded=None, answer=None, report=report)
 
 
 class Write:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -185,3 +185,44 @@ def test_what_a_step_may_take_by_right_is_no_stall() -> None:
         go_on.set()
         belt.line.finish()
         assert belt.line.stalled_s() == 0
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (4, [1, 3]), (5, [1, 4]), (10, [1, 4, 4, 1])])
+def test_what_waits_goes_together_and_nobody_waits_for_another(count: int, sizes: list[int]) -> None:
+    """The first one is done alone, for it came when nobody waited; the others wait behind it."""
+    out: list[int] = []
+    found: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def step(number: int) -> int:
+        begun.set()
+        return number if go_on.wait(PATIENCE_S) else -1
+
+    def together(those: Sequence[int]) -> Sequence[int]:
+        found.append(len(those))
+        return [10 * number for number in those]
+
+    belt = Belt(
+        Stage("score", step, together=together, most=lambda: 4), Stage("out", collected(out)), queue_size=2 * count + 1
+    )
+    belt.line.start()
+    for number in range(count):
+        belt.line.put(number, is_over=lambda: False)
+        assert begun.wait(PATIENCE_S)
+    go_on.set()
+    belt.line.finish()
+    assert out == [10 * number for number in range(count)]
+    assert found == sizes
+    assert belt.faults == []
+
+
+def test_a_fault_of_all_together_drops_them_all() -> None:
+    dropped: list[int] = []
+
+    def together(those: Sequence[int]) -> Sequence[int]:
+        raise OSError("engine")
+
+    belt = Belt(Stage("score", lambda number: number, together=together, most=lambda: 4, drop=dropped.append))
+    belt.run(range(7))
+    assert {str(fault) for fault in belt.faults} == {"engine"}
+    assert sorted(dropped) == list(range(7))

@@ -23,9 +23,10 @@ from edge.log import FIELDS, RADIOGRAPH, make_logger
 from edge.metrics import Metrics
 from edge.outputs.report_json import encode
 from edge.pipeline import Pipeline
+from edge.put_away import PutAway
 from edge.put_off import Cause
 from edge.snapshot import snapshot
-from edge.stages import PutAway, Taken
+from edge.stages import Taken
 from edge.state import StateFolder, open_state
 from edge.store import Ledger
 from edge.values import FinishedCase, Report, Sighting

@@ -39,6 +39,8 @@ class TensorRTEngine(Engine):
     Raises EngineError when the plan does not load, or the GPU has too little memory for a single radiograph.
     """
 
+    gains_by = MAX_BATCH
+
     def __init__(
         self, bundle: Bundle, precision: str, plan: bytes, *, flavour: Flavour, cuda: Cuda, compiler: str = ONNX
     ) -> None:
