@@ -5,20 +5,24 @@
 Each stream draws a reference of 500 radiographs and then 2,000 of the same kind, or 200 and then 400 changed ones; with
 replacement, for there are fewer. `unchanged`: reference and stream from the same radiographs. `other_patients`:
 the radiographs are parted by patient at random for each stream, so that the halves differ as two samples of one
-hospital do. The same measure and limits as on the box, for all places in a stream at once.
+hospital do. `bundle`: against the levels that the bundle brings, and of patients that they were not taken from; a
+signal that it does not bring has a reference as in `unchanged`. The same measure and limits as on the box, for all
+places in a stream at once.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.drift_pictures import CHANGES, Seen, seen_nih, seen_phantoms
+from benchmarks.drift_pictures import BUNDLES, CHANGES, Seen, learned_patients, seen_nih, seen_phantoms
 from benchmarks.machine import describe_machine
+from edge.bundle import open_bundle
 from edge.drift import LEAST, OWN_REFERENCE, WINDOW
 from edge.drift_signals import NAMES
 from edge.reference_levels import Levels
@@ -27,6 +31,8 @@ from edge.statistics import Proportion
 SIGNALS = NAMES[:6]  # of the picture; headers change from one value to another, all at once
 UNCHANGED, CHANGED = 2_000, 400  # radiographs
 NEVER = CHANGED + 1
+UNCHANGED_KIND, OTHER_PATIENTS, BUNDLE = "unchanged", "other_patients", "bundle"
+NOTHING: Mapping[str, Levels] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -76,25 +82,28 @@ def first_alarm(levels: Levels, before: NDArray[np.float64], stream: NDArray[np.
     return int(found[0]) + 1 if len(found) else None
 
 
-def calm(source: str, seen: Sequence[Seen], streams: int, *, other_patients: bool) -> Calm:
+def calm(
+    source: str, seen: Sequence[Seen], streams: int, *, kind: str, brought: Mapping[str, Levels] = NOTHING
+) -> Calm:
+    """kind: `unchanged`, `other_patients` or `bundle`. brought: levels by signal, where the bundle has some."""
     rng = np.random.default_rng(1)
     table, patients = _table(seen), np.array([one.patient for one in seen])
     names = sorted(set(patients))
     alarms, any_alarm = dict.fromkeys(SIGNALS, 0), 0
     for _ in range(streams):
         half = np.isin(patients, rng.permutation(names)[: len(names) // 2])
-        known, live = (table[half], table[~half]) if other_patients else (table, table)
+        known, live = (table[half], table[~half]) if kind == OTHER_PATIENTS else (table, table)
         first, stream = _drawn(rng, known, OWN_REFERENCE), _drawn(rng, live, UNCHANGED)
         rung = [
             name
             for column, name in enumerate(SIGNALS)
-            if first_alarm(Levels.of(_there(first[:, column])), np.empty(0), _there(stream[:, column])) is not None
+            for levels in (brought.get(name) or Levels.of(_there(first[:, column])),)
+            if first_alarm(levels, np.empty(0), _there(stream[:, column])) is not None
         ]
         any_alarm += bool(rung)
         for name in rung:
             alarms[name] += 1
     share = Proportion(any_alarm, streams).interval
-    kind = "other_patients" if other_patients else "unchanged"
     return Calm(source, kind, streams, any_alarm, share.low, share.high, alarms)
 
 
@@ -116,17 +125,28 @@ def delay(
                  float(np.quantile(soonest, 0.95)), float(soonest.max()), median)  # fmt: skip
 
 
-def measure(source: str, seen: Sequence[Seen], *, calm_streams: int, changed_streams: int) -> dict[str, object]:
+def measure(
+    source: str, seen: Sequence[Seen], learned: Set[str], *, calm_streams: int, changed_streams: int
+) -> dict[str, object]:
+    """learned: patients whose radiographs the levels of the bundle were taken from."""
     plain = [one for one in seen if one.kind == "plain"]
+    unseen = [one for one in plain if one.patient not in learned]
+    brought = open_bundle(BUNDLES[source]).manifest.drift
+    kinds_of_calm = [UNCHANGED_KIND]
+    if len(plain) >= 2 * WINDOW:  # smaller halves differ by chance alone
+        kinds_of_calm.append(OTHER_PATIENTS)
     kinds = [kind for kind in (*CHANGES, "other_sources") if kind != "plain"]
     changed = {kind: [one for one in seen if one.kind == kind] for kind in kinds}
     return {
         "radiographs": {"plain": len(plain), **{kind: len(those) for kind, those in changed.items()}},
         "patients": len({one.patient for one in plain}),
         "calm": [
-            asdict(calm(source, plain, calm_streams, other_patients=other))
-            for other in (False, True)
-            if not other or len(plain) >= 2 * WINDOW  # smaller halves differ by chance alone
+            *(asdict(calm(source, plain, calm_streams, kind=kind)) for kind in kinds_of_calm),
+            {
+                **asdict(calm(source, unseen, calm_streams, kind=BUNDLE, brought=brought)),
+                "radiographs": len(unseen),
+                "signals_brought": sorted(brought),
+            },
         ],
         "delays": [
             asdict(delay(source, kind, plain, those, share=share, streams=changed_streams))
@@ -158,15 +178,17 @@ def _there(values: NDArray[np.float64]) -> NDArray[np.float64]:
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON to a file too.")
 def main(data: Path | None, cache: Path, calm_streams: int, changed_streams: int, out: Path | None) -> None:
     """Measure on phantoms, and on real radiographs with --data."""
-    sources = {"phantoms": seen_phantoms(cache)} | ({} if data is None else {"nih": seen_nih(data, cache)})
+    sources: dict[str, tuple[list[Seen], Set[str]]] = {"phantoms": (seen_phantoms(cache), frozenset())}
+    if data is not None:
+        sources["nih"] = (seen_nih(data, cache), learned_patients(data))
     record = {
         "machine": describe_machine("python -m benchmarks.drift_alarms"),
         "window": WINDOW,
         "reference": OWN_REFERENCE,
         "limit": Levels((), (1.0,), OWN_REFERENCE).limit(WINDOW),
         "sources": {
-            name: measure(name, seen, calm_streams=calm_streams, changed_streams=changed_streams)
-            for name, seen in sources.items()
+            name: measure(name, seen, learned, calm_streams=calm_streams, changed_streams=changed_streams)
+            for name, (seen, learned) in sources.items()
         },
     }
     text = json.dumps(record, indent=1)

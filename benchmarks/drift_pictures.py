@@ -24,10 +24,12 @@ from edge.imaging.read import read
 from edge.phantom import render
 from edge.quality import lung_fraction
 from edge.values import Decoded, Radiograph, Report, Source
+from export.add_gate import rows_to_learn
 
 Grey = NDArray[np.float32]  # [rows, columns], 0..1
 _OTHER_SPLITS = ("train", "val", "test_internal", "test_eurorad", "test_mhh_positive_only")
 _PHANTOM_SIDE = 512
+BUNDLES = {"phantoms": "phantom", "nih": "research"}
 
 
 def cut_window(grey: Grey) -> Grey:
@@ -59,7 +61,7 @@ class Seen:
 
 def seen_nih(data: Path, cache: Path, *, changed: int = 230) -> list[Seen]:
     """The NIH radiographs through the research bundle, `changed` of them after each change too; other sources."""
-    bundle = open_bundle("research")
+    bundle = open_bundle(BUNDLES["nih"])
 
     def pictures() -> Iterator[tuple[str, str, Radiograph]]:
         rows = _rows(data / "nih.csv")
@@ -76,6 +78,11 @@ def seen_nih(data: Path, cache: Path, *, changed: int = 230) -> list[Seen]:
     return _kept(cache / "nih.jsonl", bundle, pictures)
 
 
+def learned_patients(data: Path) -> set[str]:
+    """Those of nih.csv whose radiographs `bundle gate` took the research bundle's levels from."""
+    return {row.patient_id for row in rows_to_learn(data / "nih.csv", permitted_only=True, seed=0)}
+
+
 def seen_phantoms(cache: Path, *, plain: int = 240, changed: int = 80) -> list[Seen]:
     """Phantoms through the phantom bundle."""
 
@@ -89,7 +96,7 @@ def seen_phantoms(cache: Path, *, plain: int = 240, changed: int = 80) -> list[S
             for kind in CHANGES if seed < changed else ("plain",):
                 yield kind, str(seed), after(kind, radiograph)
 
-    return _kept(cache / "phantoms.jsonl", open_bundle("phantom"), pictures)
+    return _kept(cache / "phantoms.jsonl", open_bundle(BUNDLES["phantoms"]), pictures)
 
 
 def after(kind: str, radiograph: Radiograph) -> Radiograph:

@@ -32,9 +32,9 @@ INVERTED = "inverted"
 FOLDS = 4
 VARIED_EACH = 9  # one of so many radiographs is varied
 DRAWINGS_EACH = 48
-MORE_OF = {"panoramic": 216}  # to the lung network the likest to a chest
-LATERALS = 24  # phantoms from the side
-AMONG_PHANTOMS = 6  # times as many, where the frontal chests are phantoms too
+MORE_OF = {"panoramic": 288}  # to the lung network the likest to a chest
+LATERALS = 12  # phantoms from the side
+AMONG_PHANTOMS = 12  # times as many, where the frontal chests are phantoms too
 
 Pixels = NDArray[np.uint16]
 _Shown = tuple[str, str, Radiograph]  # kind, patient, radiograph
@@ -77,7 +77,7 @@ class Pictured:
     """One picture as the gate sees it. mask, picture: [128, 128] of content alone; the rest as the box measures it.
 
     kind: frontal, a variant's name, or `drawn` and a drawing's. patient: whose it is; a drawing is one of its own.
-    score: the members' mean. grey: brightness, contrast and lung brightness. case_id: of a radiograph's file, else "".
+    grey: brightness, contrast and lung brightness. case_id: of a radiograph's file, else "".
     """
 
     kind: str
@@ -86,7 +86,6 @@ class Pictured:
     picture: NDArray[np.float16]
     lung_fraction: float
     embedding: NDArray[np.float32]
-    score: float
     grey: tuple[float, float, float | None]
     case_id: str = ""
 
@@ -151,7 +150,6 @@ def _pictured(engine: Engine, bundle: Bundle, kind: str, patient: str, radiograp
         picture.astype(np.float16),
         lung_fraction(prediction.lung_mask, model_input.crop, model_input.pixels.shape[-1]),
         prediction.embedding,
-        float(np.mean(list(prediction.members.values()))),
         grey_levels(model_input, prediction),
         case_id_of(sha256) if kind == FRONTAL else "",
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.drift_alarms import calm, delay, first_alarm
+from benchmarks.drift_alarms import BUNDLE, UNCHANGED_KIND, calm, delay, first_alarm
 from benchmarks.drift_pictures import CHANGES, Seen
 from edge.drift import Drift
 from edge.drift_signals import Signals
@@ -49,7 +49,14 @@ def test_a_shift_is_noticed_and_calm_is_kept() -> None:
     told = delay("made", "gamma", plain, dark, share=1.0, streams=5)
     assert told.within == told.streams == 5
     assert told.signals["brightness"] == told.median < 100
-    assert calm("made", plain, 5, other_patients=False).any == 0
+    assert calm("made", plain, 5, kind=UNCHANGED_KIND).any == 0
+
+
+def test_a_bundle_that_brings_other_levels_rings_on_unchanged_radiographs() -> None:
+    plain = seen("plain", 0.5)
+    darker = Levels.of([one.signals.brightness - 0.2 for one in plain if one.signals.brightness is not None])
+    told = calm("made", plain, 5, kind=BUNDLE, brought={"brightness": darker})
+    assert (told.any, told.alarms["brightness"], told.alarms["contrast"]) == (5, 5, 0)
 
 
 @pytest.mark.parametrize("kind", sorted(CHANGES))
