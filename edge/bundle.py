@@ -32,8 +32,8 @@ GATE = "gate.npz"
 PACKAGED_FOLDER = Path(__file__).parent / "bundles"
 # The bundles that come with the program, by their id: a changed file there is refused like any other.
 PACKAGED_IDS = {
-    "phantom": "d4625cf891a2f5ccbdb7f2dd531388384e91c08c72f5d4761b4fd67509e39cc1",
-    "research": "9aa4e603ccc6df2e4cfc01d192486a78cdd664c6cbf4027eeaeadfe8c9cd6341",
+    "phantom": "9a0577d4447bc6b6d8af77790fd8b706e3b2d7d4e6c624d8fae0ce69fed75323",
+    "research": "775cc1db8be20d07d92d136eb75f8737ce53bd1a6732d90187261a8e1b8b9674",
 }
 
 

@@ -8,12 +8,12 @@ import pydicom
 import pytest
 
 from edge.bundle import PACKAGED_FOLDER, Bundle, read_bundle
-from edge.drift_signals import QUANTITIES
 from edge.known_answer import SCORE_TOLERANCE
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom
 from edge.values import case_id_of
 from export.card import first_line
+from export.drift_levels import OF_PICTURES
 from export.recipes import RECIPES
 
 
@@ -52,8 +52,8 @@ def test_golden_scores_are_mid_range_and_that_of_monochrome1_lies_between_the_ot
     assert b"MONOCHROME1" in bundle.golden_cases()[1].content
 
 
-def test_it_brings_what_drift_of_scores_and_pictures_is_measured_from(bundle: Bundle) -> None:
-    assert bundle.manifest.drift.keys() == {*QUANTITIES}
+def test_it_brings_what_drift_of_pictures_is_measured_from(bundle: Bundle) -> None:
+    assert bundle.manifest.drift.keys() == {*OF_PICTURES}
     cases = len(bundle.reference().case_ids)
     assert all(levels.count > cases for levels in bundle.manifest.drift.values())
 
