@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Found = tuple[Race, dict[str, object]]  # and what else the report says of it
 
-PARTS = ("engines", "preprocessing", "decoding")
+PARTS = ("engines", "options", "preprocessing", "decoding")
 PACKAGES = ("openvino", "onnxruntime", "torch", "torchxrayvision", "onnx", "numpy", "opencv-python-headless",
             "scikit-image", "pillow", "pydicom", "imagecodecs", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls",
             "python-gdcm")  # fmt: skip
@@ -116,6 +116,16 @@ def races(
             yield engine_race(one.subject, calls), {"multiply_adds": one.multiply_adds}
             if place == 0:
                 yield densenet_race(one.subject, calls), {}
+    if "options" in parts:
+        from benchmarks.networks import network  # noqa: PLC0415
+        from benchmarks.openvino_options import options_race, start_race  # noqa: PLC0415
+        from benchmarks.peers_cpu import write_inputs  # noqa: PLC0415
+
+        for name in networks:
+            one = network(name, graphs / name, side=side)
+            write_inputs(one.subject)
+            yield options_race(one.subject, calls), {}
+            yield start_race(one.subject, calls), {}
 
 
 def say(words: str) -> None:
