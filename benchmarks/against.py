@@ -134,6 +134,9 @@ def _ratios(before: dict[str, Any], now: dict[str, Any]) -> Iterator[Ratio]:
     yield Ratio("memory", _memory(before["memory"]), _memory(now["memory"]))
     if before["reaction"] and now["reaction"]:
         yield from _reaction_ratios(before["reaction"], now["reaction"])
+    waiting = before.get("backlog"), now["backlog"]
+    if waiting[0] and waiting[1]:
+        yield Ratio("daemon, throughput", *(told["radiographs_per_s"] for told in waiting), more_is_better=True)
 
 
 def _reaction_ratios(before: dict[str, Any], now: dict[str, Any]) -> Iterator[Ratio]:

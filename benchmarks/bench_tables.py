@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.against import Comparison
+from benchmarks.backlog import Backlog
 from benchmarks.measurement import Measured
 from benchmarks.process_tree import Usage
 from benchmarks.reaction import Reaction
@@ -30,6 +31,9 @@ def print_measured(measured: Measured) -> None:
     console.print(f"start-up {measured.start_s:.2f} s; {_memory(measured.memory)}")
     if measured.reaction is not None:
         _print_reaction(console, measured.reaction)
+    if measured.backlog is not None:
+        told = measured.backlog
+        _print_backlog(console, measured.backlog)
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -88,6 +92,13 @@ def _print_reaction(console: Console, reaction: Reaction) -> None:
     console.print(f"ready after {reaction.start_s:.2f} s; {reaction.cpu_s:.3f} s of CPU a radiograph; "
                   f"{reaction.overlapped} of {reaction.reaction.count} came while another had no result; "
                   f"disk {reaction.filesystem}")  # fmt: skip
+
+
+def _print_backlog(console: Console, told: Backlog) -> None:
+    rate, reachable = f"{told.radiographs_per_s:.2f}", f"{told.reachable_per_s:.2f}"
+    console.print(f"daemon, {told.radiographs} waiting: {rate} radiographs/s, {told.share:.1%} of the {reachable} that the "
+                  f"cores allow (engine alone {told.engine_per_s:.2f}; {told.cpu_s:.3f} s of CPU each, "
+                  f"{told.engine_cpu_s:.3f} of it the engine's)")  # fmt: skip
 
 
 def _cells(spread: Spread) -> list[str]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 # What belongs to each way of asking, and is refused without it.
 _OF_ACCURACY = ("manifests", "fp32", "cache", "permitted_only", "leave_out_refused", "seed")
-_OF_REACTION = ("rate", "idle_s", "known")
+_OF_REACTION = ("rate", "idle_s", "known", "backlog")
 _OF_COMPARE = ("margin", "anyway")
 _OF_SPEED = ("files", "precision", "runs", "warm_up", "batches", "requests", "reaction", *_OF_REACTION, "plot",
              "against", *_OF_COMPARE)  # fmt: skip
@@ -53,6 +53,8 @@ _OF_SPEED = ("files", "precision", "runs", "warm_up", "batches", "requests", "re
               help="With --reaction: seconds without work over which CPU time is counted.")  # fmt: skip
 @click.option("--known", type=click.IntRange(0), default=0, show_default=True,
               help="With --reaction: files with a result that lie in the folder.")  # fmt: skip
+@click.option("--backlog", type=click.IntRange(0), default=0, show_default=True,
+              help="With --reaction: radiographs put into the folder at once, for throughput; 0: none.")  # fmt: skip
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="Draw it there.")
 @click.option("--compare", "against", type=_FILE, metavar="OTHER.json", help="Show ratios to an earlier measurement.")
 @click.option("--margin", type=click.FloatRange(0), default=0.1, show_default=True,
@@ -161,19 +163,25 @@ def _require_folder(option: str, path: Path | None) -> None:
 
 def _time(
     settings: Config, files: tuple[Path, ...], *, runs: int, warm_up: int, batches: tuple[int, ...], requests: int,
-    reaction: bool, rate: float, idle_s: float, known: int,
+    reaction: bool, rate: float, idle_s: float, known: int, backlog: int,
 ) -> Measured:  # fmt: skip
+    if backlog == 1:
+        raise click.UsageError("--backlog needs at least two radiographs: throughput is from one result to another")
+    if backlog and 1 not in batches:
+        raise click.UsageError("--backlog is compared with the engine alone at batch 1; give --batch 1 too")
     effort = Effort(runs, warm_up, tuple(sorted(set(batches))), requests)
     arrivals = Arrivals(rate, runs, warm_up, idle_s, known)
     with tempfile.TemporaryDirectory() as scratch, Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("measuring", total=effort.steps + reaction * arrivals.count)
+        task = progress.add_task("measuring", total=effort.steps + reaction * (arrivals.count + backlog))
 
         def step() -> None:
             progress.advance(task)
 
         measured, radiographs = measure(settings, existing(files), effort, Path(scratch), step)
         if reaction:
-            measured = with_reaction(measured, settings, radiographs, arrivals, os.environ, on_step=step)
+            measured = with_reaction(
+                measured, settings, radiographs, arrivals, os.environ, backlog=backlog, on_step=step
+            )
         return measured
 
 

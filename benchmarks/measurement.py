@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.backlog import Backlog, measure_backlog
 from benchmarks.daemon_process import running
 from benchmarks.latency import PHANTOM_SIDE, Latency, measure_stages, scored_phantoms
 from benchmarks.machine import describe_machine
 from benchmarks.process_tree import Usage, usage_of
-from benchmarks.reaction import Arrivals, Reaction, lay_known, measure_reaction
+from benchmarks.reaction import Arrivals, Reaction, lay_aside, lay_known, measure_reaction
 from benchmarks.throughput import EngineRow, calls_for, engines_in_flight, measure_engine
 from edge.config import Config
 from edge.engines.base import MAX_BATCH
@@ -67,6 +68,7 @@ class Measured:
     engine_rows: tuple[EngineRow, ...]
     latencies: tuple[Latency, ...]
     reaction: Reaction | None = None
+    backlog: Backlog | None = None
 
 
 def measure(
@@ -97,9 +99,14 @@ def with_reaction(
     arrivals: Arrivals,
     environment: Mapping[str, str],
     *,
+    backlog: int = 0,
     on_step: Callable[[], None] = lambda: None,
 ) -> Measured:
-    """The same with the daemon's reaction time. TMPDIR names the disk on which it works."""
+    """The same with the daemon's reaction time, and its throughput when so many wait. TMPDIR names the disk on which it
+    works.
+    """
+    alone = next((row for row in measured.engine_rows if row.batch == 1), None)
+    assert alone is not None or not backlog
     with tempfile.TemporaryDirectory(prefix="edge-cxr-bench-") as folder:
         scratch = Path(folder)
         incoming, aside = scratch / "incoming", scratch / "aside"
@@ -109,7 +116,12 @@ def with_reaction(
         contents = [path.read_bytes() for path in files[: arrivals.count]]
         with running(config, measured.engine.bundle_id, incoming, scratch, environment) as daemon:
             reaction = measure_reaction(daemon, contents, arrivals, aside, on_result=on_step)
-    return replace(measured, reaction=reaction)
+            waiting = None
+            if backlog and alone is not None:
+                first = arrivals.count
+                files = [lay_aside(contents[n % len(contents)], first + n, aside) for n in range(backlog)]
+                waiting = measure_backlog(daemon, files, alone, on_result=on_step)
+    return replace(measured, reaction=reaction, backlog=waiting)
 
 
 def document(measured: Measured, bundle: str, *, unnamed: Collection[Path] = ()) -> dict[str, Any]:

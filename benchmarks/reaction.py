@@ -97,11 +97,11 @@ def measure_reaction(
     at_start = daemon.usage()
     if arrivals.known:
         wait_until_quiet(daemon)
-    files = [_lay_aside(radiographs[number % len(radiographs)], number, aside) for number in range(arrivals.count)]
-    _send(daemon, files[: arrivals.warm_up], arrivals.rate_per_s, on_result)
+    files = [lay_aside(radiographs[number % len(radiographs)], number, aside) for number in range(arrivals.count)]
+    send(daemon, files[: arrivals.warm_up], arrivals.rate_per_s, on_result)
     idle_cpu_share = idle_share(daemon, arrivals.idle_s)
     when_idle = daemon.usage()
-    sent = _send(daemon, files[arrivals.warm_up :], arrivals.rate_per_s, on_result)
+    sent = send(daemon, files[arrivals.warm_up :], arrivals.rate_per_s, on_result)
     at_end = daemon.usage()
     reaction_s = [one.seen_s - one.sent_s for one in sent]
     infer_s = [_infer_s(daemon.results / f"{one.case_id}.json") for one in sent]
@@ -167,7 +167,7 @@ def gaps_s(count: int, rate_per_s: float, *, seed: int = 0) -> list[float]:
     return [rng.uniform(0.5, 1.5) / rate_per_s for _ in range(count)]
 
 
-def _lay_aside(content: bytes, number: int, aside: Path) -> Path:
+def lay_aside(content: bytes, number: int, aside: Path) -> Path:
     """On the disk before anything is timed."""
     path = aside / f"{number:06}"
     with path.open("wb") as opened:
@@ -177,7 +177,7 @@ def _lay_aside(content: bytes, number: int, aside: Path) -> Path:
     return path
 
 
-def _send(daemon: DaemonProcess, files: Sequence[Path], rate_per_s: float, on_result: Callable[[], None]) -> list[Sent]:
+def send(daemon: DaemonProcess, files: Sequence[Path], rate_per_s: float, on_result: Callable[[], None]) -> list[Sent]:
     """Rename the files into the folder, one after each gap, and wait for every result."""
     cases = [case_id_of(hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
     sent_s: dict[str, float] = {}

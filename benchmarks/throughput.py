@@ -32,7 +32,7 @@ class EngineRow:
     """An engine at one batch size, all calls from arrays on the host to arrays on the host.
 
     latency: of one call, which is a whole batch. throughput_qps: calls a second over the wall clock, as trtexec counts
-    queries. radiographs_per_s: that times the batch.
+    queries. radiographs_per_s: that times the batch. cpu_s: of this process for each radiograph.
     """
 
     batch: int
@@ -40,6 +40,7 @@ class EngineRow:
     latency: Spread
     throughput_qps: float
     radiographs_per_s: float
+    cpu_s: float
 
 
 @contextlib.contextmanager
@@ -73,12 +74,14 @@ def measure_engine(
     batches = batches_of(radiographs, batch)
     with ThreadPoolExecutor(len(engines)) as threads:
         list(threads.map(lambda engine: _warm(engine, batches, -(-warm_up // batch)), engines))
+        worked_s = time.process_time()
         left = iter(range(calls_for(runs, batch)))  # next() of a range's iterator is one step: threads may share it
         spans = list(itertools.chain(*threads.map(lambda engine: _ask(engine, batches, left, on_call), engines)))
+        worked_s = time.process_time() - worked_s
     wall_s = max(answered for _, answered in spans) - min(asked for asked, _ in spans)
     qps = len(spans) / wall_s
     latency = spread_of([answered - asked for asked, answered in spans])
-    return EngineRow(batch, len(engines), latency, qps, qps * batch)
+    return EngineRow(batch, len(engines), latency, qps, qps * batch, worked_s / (len(spans) * batch))
 
 
 def _warm(engine: Engine, batches: Sequence[NDArray[np.float32]], calls: int) -> None:

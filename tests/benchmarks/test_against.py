@@ -23,7 +23,7 @@ SPREAD = spread_of([0.1] * 10)
 REACTION = Reaction(0.5, 0, "ext4", 3.0, 0, SPREAD, SPREAD, SPREAD, 30.0, 0.002, 0.2, USAGE, USAGE, USAGE)
 MEASURED = Measured(
     "phantoms", "f" * 64, 0.1, Effort(10, 2, (1, 2)), EngineIdentity("a" * 64, "openvino", "int8", "2026"), 2.0, USAGE,
-    (EngineRow(1, 1, SPREAD, 10.0, 10.0), EngineRow(2, 1, SPREAD, 10.0, 20.0)),
+    (EngineRow(1, 1, SPREAD, 10.0, 10.0, 0.1), EngineRow(2, 1, SPREAD, 10.0, 20.0, 0.1)),
     tuple(Latency(stage, SPREAD) for stage in (*STAGES, TOTAL)), REACTION,
 )  # fmt: skip
 
