@@ -93,7 +93,7 @@ def untrained(members: tuple[ClassifierArchitecture, ...], lungs: LungArchitectu
     write_graph(module, subject.graph("fp32"))
     write_graph(in_half(module), subject.graph("fp16"))
     try:
-        _write_int8(subject)
+        write_int8(subject)
     except Exception as fault:  # a quantizer that is missing or fails leaves the rest to be measured
         return replace(subject, precisions=("fp32", "fp16"), missing=(("int8", why(fault)),))
     return subject
@@ -124,7 +124,8 @@ def fill_empty_norms(network: nn.Module) -> None:
             nn.init.uniform_(layer.weight, 0.1, 0.3)
 
 
-def _write_int8(subject: Subject) -> None:
+def write_int8(subject: Subject) -> None:
+    """Its int8 graph of its fp32 graph, which must be there; needs onnxruntime."""
     from calib.quantiser import open_quantiser  # noqa: PLC0415 - needs onnxruntime
 
     kept = []
