@@ -3,6 +3,7 @@
 import math
 from dataclasses import astuple, dataclass, fields
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,7 +75,7 @@ def grey_levels(model_input: ModelInput, prediction: Prediction) -> tuple[float,
     """brightness, contrast, lung_brightness, on cells as large as those of the lung mask."""
     rows, columns = prediction.lung_mask.shape
     side = model_input.pixels.shape[-1]
-    cells = model_input.pixels[0].reshape(rows, side // rows, columns, side // columns).mean(axis=(1, 3))
+    cells = np.asarray(cv2.resize(model_input.pixels[0], (columns, rows), interpolation=cv2.INTER_AREA))
     content, lungs = model_input.crop.content_of(cells, side), cells[prediction.lung_mask > 0.5]
     lung_brightness = float(lungs.mean()) if len(lungs) >= _LEAST_CELLS else None
     return float(content.mean()), float(content.std()), lung_brightness
