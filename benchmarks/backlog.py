@@ -43,5 +43,5 @@ def measure_backlog(
     cpu_s = (daemon.usage().cpu_s - before.cpu_s) / len(sent)
     seen_s = sorted(one.seen_s for one in sent)
     rate = (len(sent) - 1) / (seen_s[-1] - seen_s[0])
-    reachable = alone.radiographs_per_s * min(1.0, alone.cpu_s / cpu_s)
+    reachable = alone.radiographs_per_s * (min(1.0, alone.cpu_s / cpu_s) if cpu_s else 1.0)
     return Backlog(len(sent), rate, cpu_s, alone.radiographs_per_s, alone.cpu_s, reachable, rate / reachable)

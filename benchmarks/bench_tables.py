@@ -96,8 +96,8 @@ def _print_reaction(console: Console, reaction: Reaction) -> None:
 
 def _print_backlog(console: Console, told: Backlog) -> None:
     rate, reachable = f"{told.radiographs_per_s:.2f}", f"{told.reachable_per_s:.2f}"
-    console.print(f"daemon, {told.radiographs} waiting: {rate} radiographs/s, {told.share:.1%} of the {reachable} that the "
-                  f"cores allow (engine alone {told.engine_per_s:.2f}; {told.cpu_s:.3f} s of CPU each, "
+    console.print(f"daemon, {told.radiographs} waiting: {rate} radiographs/s, {told.share:.1%} of the {reachable} that "
+                  f"the cores allow (engine alone {told.engine_per_s:.2f}; {told.cpu_s:.3f} s of CPU each, "
                   f"{told.engine_cpu_s:.3f} of it the engine's)")  # fmt: skip
 
 

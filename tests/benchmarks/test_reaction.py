@@ -7,13 +7,18 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from benchmarks import reaction
+from benchmarks.backlog import measure_backlog
 from benchmarks.daemon_process import DaemonProcess
-from benchmarks.reaction import Arrivals, Sent, gaps_s, lay_known, measure_reaction, overlapping
+from benchmarks.process_tree import Usage
+from benchmarks.reaction import Arrivals, Sent, gaps_s, lay_aside, lay_known, measure_reaction, overlapping
+from benchmarks.spread import spread_of
+from benchmarks.throughput import EngineRow
 from edge.errors import EdgeError
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom
@@ -82,6 +87,38 @@ def test_from_rename_to_whole_result(tmp_path: Path, idle_process: subprocess.Po
     assert told.overlapped >= 3
     assert (told.start_s, told.known_files, told.idle_cpu_share) == (1.5, 0, 0.0)
     assert told.filesystem != "unknown"
+
+
+def test_a_backlog_is_measured_from_result_to_result(
+    tmp_path: Path, idle_process: subprocess.Popen[bytes], radiograph: bytes
+) -> None:
+    """The process does nothing, so that the whole of its CPU time may be the engine's."""
+    box = FakeBox(tmp_path, idle_process)
+    files = [lay_aside(radiograph, number, box.aside) for number in range(6)]
+    alone = EngineRow(1, 1, spread_of([0.1] * 3), 10.0, 10.0, cpu_s=0.2)
+    thread = threading.Thread(target=box.run)
+    thread.start()
+    try:
+        told = measure_backlog(box.daemon, files, alone)
+    finally:
+        box.over.set()
+        thread.join()
+    assert len(set(box.answered)) == told.radiographs == 6
+    assert 0 < told.radiographs_per_s <= 1.1 / SLOW_S  # one after the other
+    assert (told.cpu_s, told.reachable_per_s) == (0.0, 10.0)
+    assert told.share == pytest.approx(told.radiographs_per_s / 10)
+
+
+@pytest.mark.parametrize(("cpu_s", "reachable"), [(0.2, 10.0), (0.25, 8.0)])
+def test_what_shares_the_cores_with_the_engine_lowers_what_can_be_reached(
+    monkeypatch: pytest.MonkeyPatch, cpu_s: float, reachable: float
+) -> None:
+    used = iter((Usage(0, 0, 0, 0, 5.0), Usage(0, 0, 0, 0, 5.0 + 4 * cpu_s)))
+    box = SimpleNamespace(usage=lambda: next(used))
+    sent = [Sent(str(number), 0.0, number / 4) for number in range(4)]
+    monkeypatch.setattr("benchmarks.backlog.send", lambda *asked: sent)
+    told = measure_backlog(box, [], EngineRow(1, 1, spread_of([0.1] * 3), 10.0, 10.0, cpu_s=0.2))  # type: ignore[arg-type]
+    assert (told.radiographs_per_s, told.reachable_per_s) == (4.0, pytest.approx(reachable))
 
 
 def test_a_refusal_is_no_reaction(tmp_path: Path, idle_process: subprocess.Popen[bytes], radiograph: bytes) -> None:
