@@ -25,7 +25,7 @@ WAITING = 8  # radiographs
 OURS = "as the box asks: LATENCY, one at a time"
 Options = Mapping[str, object]
 _NONE: Options = MappingProxyType({})
-BF16 = "other answers: they fail the accuracy gate"
+BF16 = "other answers: benchmarks.bf16_parts tells what they cost"
 
 
 def options_race(subject: Subject, calls: int) -> Race:

@@ -10,7 +10,7 @@ Needs the extra `peers`; a peer that is not installed becomes a row that says so
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,8 @@ PACKAGES = ("openvino", "onnxruntime", "torch", "torchxrayvision", "onnx", "nump
               help="A bundle's, or `ensemble`: the full one, untrained, at 1024 pixels. Repeatable.")  # fmt: skip
 @click.option("--side", type=click.IntRange(64, 1024), default=1024, show_default=True,
               help="Pixels of the ensemble; fewer than 1024 to try the command.")  # fmt: skip
+@click.option("--peer", "names", multiple=True, metavar="NAME",
+              help="Only these beside the baseline, repeatable: all are in memory at once  [all].")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1), default=10, show_default=True, help="Each asks every peer in turn.")
 @click.option(
     "--calls", type=click.IntRange(1), default=3, show_default=True, help="Calls of a turn; the median counts."
@@ -51,6 +53,7 @@ def peers(
     parts: tuple[str, ...],
     networks: tuple[str, ...],
     side: int,
+    names: tuple[str, ...],
     rounds: int,
     calls: int,
     graphs: Path,
@@ -62,7 +65,8 @@ def peers(
 
     earlier = read_report(again) if again is not None else None
     with tempfile.TemporaryDirectory() as folder:
-        measure(races(parts, networks, side, calls, graphs, Path(folder)), rounds, out, earlier)
+        found = races(parts, networks, side, calls, graphs, Path(folder))
+        measure(only(names, found), rounds, out, earlier)
 
 
 def measure(found: "Iterable[Found]", rounds: int, out: Path, earlier: "Report | None") -> None:
@@ -126,6 +130,24 @@ def races(
             write_inputs(one.subject)
             yield options_race(one.subject, calls), {}
             yield start_race(one.subject, calls), {}
+
+
+def only(names: tuple[str, ...], found: "Iterable[Found]") -> "Iterator[Found]":
+    """Races that have such peers, with these and the baseline; without names all as they are.
+
+    Raises UsageError when none has.
+    """
+    seen: list[str] = []
+    any_kept = not names
+    for race, facts in found:
+        first, *others = race.peers
+        kept = [peer for peer in others if not names or peer.name in names]
+        seen += [peer.name for peer in others]
+        if kept:
+            any_kept = True
+            yield replace(race, peers=(first, *kept)), facts
+    if not any_kept:
+        raise click.UsageError(f"no race has these peers: {', '.join(names)}; there are {', '.join(seen)}")
 
 
 def say(words: str) -> None:

@@ -4,19 +4,20 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import mad_decoders
 import numpy as np
 import pytest
 import racing_peers
 from click.testing import CliRunner
 from pydicom import dcmread, uid
-from racing_peers import peer
+from racing_peers import not_installed, peer
 
 from benchmarks.child import call_apart
 from benchmarks.decoder_safety import CUTS, Question, Safety, ask, changed_at_random
 from benchmarks.decoding_peers import OURS, decode_with, decoders, decoding_race, missing, open_decoder
 from benchmarks.networks import network, with_fp32
-from benchmarks.peers import measure, peers
+from benchmarks.peers import measure, only, peers
 from benchmarks.peers_cpu import RANDOM_WEIGHTS, engine_race, open_bf16, open_compiled, open_engine, write_inputs
 from benchmarks.peers_gpu import open_openvino
 from benchmarks.peers_report import read_report
@@ -30,7 +31,7 @@ from benchmarks.preprocessing_peers import (
     preprocessing_race,
 )
 from benchmarks.race import Race
-from benchmarks.resident import Opened
+from benchmarks.resident import Opened, Peer
 from benchmarks.subject import Subject, planned
 from edge.errors import BackendUnavailable, EdgeError
 from edge.imaging.read import read
@@ -177,6 +178,18 @@ def test_the_command_writes_every_figure_and_judges_itself_again(
     with pytest.raises(EdgeError, match=r"naps, theirs: .* then, .* now\. Run both on a quiet machine"):
         measure([(naps(6), {})], 1, tmp_path / "peers-b.json", read_report(out))
     assert (tmp_path / "peers-b.png").exists()  # what was measured is kept all the same
+
+
+def test_peers_can_be_chosen_where_not_all_fit_into_memory() -> None:
+    first, second = (
+        Race(name, tuple(Peer(f"{name} {number}", not_installed) for number in range(3)), 1, 1) for name in ("a", "b")
+    )
+    found = [(first, {"fact": 1}), (second, {})]
+    ((race, facts),) = only(("a 2", "none"), found)
+    assert ([one.name for one in race.peers], facts) == (["a 0", "a 2"], {"fact": 1})
+    assert list(only((), found)) == found
+    with pytest.raises(click.UsageError, match="no race has these peers: none; there are a 1, a 2, b 1, b 2"):
+        list(only(("none",), found))
 
 
 def test_bad_options_are_usage_errors_and_help_has_an_example() -> None:
