@@ -8,9 +8,11 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.errors import Bomb, RadiographError, Truncated, Unreadable
 from edge.imaging import dicom, png
@@ -74,7 +76,8 @@ def quiet() -> Iterator[None]:
 
 def _read_png(content: bytes, sha256: str) -> Radiograph:
     check_size(png.picture_size(content))
-    return _read_with_opencv(png.essential(content), sha256, "png", lossy=False)
+    stored = _decode_with_opencv(png.essential(content), "png")
+    return plain_radiograph(integer_levels(single_channel(stored)), sha256=sha256, format="png", lossy=False)
 
 
 def _read_jpeg(content: bytes, sha256: str) -> Radiograph:
@@ -82,16 +85,17 @@ def _read_jpeg(content: bytes, sha256: str) -> Radiograph:
     if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
         raise Truncated("the JPEG ends before its end-of-image marker; send it again")
     check_size(jpeg_size(content))
-    decode_whole_jpeg(content)  # for the check; the picture is OpenCV's, as it has always been
-    return _read_with_opencv(content, sha256, "jpeg", lossy=True)
+    stored = decode_whole_jpeg(content)
+    if stored is None or stored.shape[2:] not in ((), (3,)):  # a kind that the first does not know, or inks
+        stored = _decode_with_opencv(content, "jpeg")
+    return plain_radiograph(integer_levels(single_channel(stored)), sha256=sha256, format="jpeg", lossy=True)
 
 
-def _read_with_opencv(content: bytes, sha256: str, format: str, *, lossy: bool) -> Radiograph:
+def _decode_with_opencv(content: bytes, format: str) -> NDArray[Any]:
     stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)  # nor turned by EXIF
     if stored is None:
         raise Unreadable(f"the {format.upper()} cannot be decoded; send it again")
-    levels = integer_levels(single_channel(stored))
-    return plain_radiograph(levels, sha256=sha256, format=format, lossy=lossy)
+    return stored
 
 
 def _read_tiff(content: bytes, sha256: str) -> Radiograph:
