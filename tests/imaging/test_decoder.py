@@ -1,6 +1,8 @@
 """The decode worker: the same result as in this process, and a box that survives whatever a file does to it."""
 
 import os
+import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from radiograph_files import chest, dicom_file, phantom_pixels
@@ -207,3 +210,24 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with Decoder(PARAMETERS, site_key=SITE_KEY) as decoder:
         assert decode(decoder, CHEST, tmp_path).source.format == "dicom"
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="another C library keeps memory, or not, by its own rules"
+)
+@pytest.mark.parametrize("side", [1500, 3500])
+def test_a_worker_takes_no_new_memory_for_a_file_like_the_last_one(side: int, tmp_path: Path) -> None:
+    content = dicom_file(chest(cv2.resize(phantom_pixels(), (side, side)), bits_stored=12))
+    page_bytes = resource.getpagesize()
+    with Decoder(PARAMETERS, site_key=SITE_KEY) as decoder:
+        for _ in range(2):
+            decode(decoder, content, tmp_path)
+        before = page_faults(decoder)
+        decode(decoder, content, tmp_path)
+        assert (page_faults(decoder) - before) * page_bytes < len(content) / 10
+
+
+def page_faults(decoder: Decoder) -> int:
+    """Of its worker since it was started, without those that a disk was read for (proc(5), minflt)."""
+    stat = Path(f"/proc/{decoder.pid}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[7])
