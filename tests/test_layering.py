@@ -22,7 +22,8 @@ LAYERS = (
     {"gpu_presence", "in_flight", "repeats", "shadow_pairs"},
     {"turns", "byte_budget", "line", "mounts", "beneath", "notifications", "disk_space"},
     {"looks", "window", "put_off", "waiting", "scans"},
-    {"limits", "elements", "file_meta", "inflate", "codestream", "jpeg2000", "grey", "pixel_data", "header", "dicom"},
+    {"limits", "elements", "body", "file_meta", "inflate", "codestream", "jpeg2000", "grey", "pixel_data"},
+    {"header", "dicom"},
     {"png", "tiff", "tiff_directory", "lzw", "read", "preload", "preprocess", "phantom", "snapshot", "log"},
     {
         "seal",

@@ -6,8 +6,8 @@ module but the fields of Source.
 
 import hashlib
 import hmac
-import io
 from dataclasses import replace
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,13 @@ from pydicom.uid import (
 
 from edge.errors import Truncated, Unreadable
 from edge.imaging import header
-from edge.imaging.elements import NO_TAG, check_elements
+from edge.imaging.body import Body
+from edge.imaging.elements import check_elements
 from edge.imaging.file_meta import check_preamble, locate
 from edge.imaging.grey import pixels_digest, stored_range, to_levels
 from edge.imaging.inflate import inflate
 from edge.imaging.limits import PictureSize, check_size
-from edge.imaging.pixel_data import decode
+from edge.imaging.pixel_data import NATIVE, decode
 from edge.values import Radiograph, Source
 
 _DISPLAY_KEYWORDS = (
@@ -98,11 +99,14 @@ def _parse(content: bytes) -> Dataset:
         body = inflate(memoryview(content)[found.start :])
         found = replace(found, start=0)
     check_elements(body, found.start, implicit_vr=found.implicit_vr, little_endian=found.little_endian)
-    opened = io.BytesIO(body)
-    opened.seek(found.start)
+    opened = Body(body, found.start, views=found.transfer_syntax is None or found.transfer_syntax in NATIVE)
     config.settings.reading_validation_mode = config.IGNORE
     dataset = read_dataset(
-        opened, found.implicit_vr, found.little_endian, stop_when=lambda tag, *_: tag == NO_TAG, specific_tags=_TAGS
+        cast(BinaryIO, opened),
+        found.implicit_vr,
+        found.little_endian,
+        stop_when=opened.ends,
+        specific_tags=_TAGS,
     )
     if "SOPClassUID" not in dataset and "Rows" not in dataset:
         raise Unreadable("the DICOM header holds neither SOP class nor image; send it again")

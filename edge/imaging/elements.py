@@ -17,7 +17,7 @@ from edge.imaging.limits import MAX_DEPTH, MAX_ELEMENTS
 UNDEFINED = 0xFFFFFFFF
 NO_TAG = 0  # a group of commands, which no file holds (PS3.5 7.1)
 _ITEM, _ITEM_ENDS, _SEQUENCE_ENDS = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_PIXEL_DATA = 0x7FE00010
+PIXEL_DATA = 0x7FE00010
 VRS = frozenset(vr.value.encode() for vr in VR)
 _LONG_VRS = frozenset(vr.value.encode() for vr in EXPLICIT_VR_LENGTH_32)
 
@@ -137,7 +137,7 @@ class _Walk:
             self._open.append(_Open(True, None, data_set.implicit_vr))
         else:
             self._at = self._after_fragments(self._at, self._region.end)
-        self._pixels_seen = self._pixels_seen or header.tag == _PIXEL_DATA
+        self._pixels_seen = self._pixels_seen or header.tag == PIXEL_DATA
         return True
 
     def _end_at_zeros(self) -> bool:

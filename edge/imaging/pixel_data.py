@@ -73,8 +73,7 @@ def decode(dataset: Dataset) -> NDArray[np.integer]:
     if len(dataset.PixelData) > MAX_DATA_SET_BYTES:  # several copies of them are made
         raise TooLarge(f"pixel data hold {len(dataset.PixelData)} bytes; at most {MAX_DATA_SET_BYTES} are read")
     if syntax in NATIVE:
-        _check_native_length(dataset)
-        stored = pixel_array(dataset, raw=True)
+        stored = _decode_native(dataset)
     elif syntax in PLUGINS:
         stored = _decode_frame(dataset, syntax)
     else:
@@ -84,6 +83,12 @@ def decode(dataset: Dataset) -> NDArray[np.integer]:
     if stored.shape != (dataset.Rows, dataset.Columns):  # pydicom makes frames of pixel data that are long enough
         raise Unreadable(f"the pixel data hold {stored.shape}, the header says one frame; send it again")
     return stored.astype(stored.dtype.newbyteorder("="), copy=False)
+
+
+def _decode_native(dataset: Dataset) -> NDArray[np.integer]:
+    """The pixel data themselves, not a copy of them, where the bits that are not stored say nothing."""
+    _check_native_length(dataset)
+    return _signed(pixel_array(dataset, raw=True, view_only=True, correct_unused_bits=False), dataset)
 
 
 def _decode_frame(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
@@ -140,11 +145,15 @@ def _decode_rle(frame: bytes, dataset: Dataset) -> NDArray[np.integer]:
 
 
 def _signed(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.integer]:
-    """The bits that are stored, with the sign that neither JPEG nor RLE knows."""
-    allocated_bytes = dataset.BitsAllocated // 8
-    unused = dataset.BitsAllocated - dataset.BitsStored
-    kept = stored.astype(f"u{allocated_bytes}", copy=False) << unused
-    return (kept.view(f"i{allocated_bytes}") if dataset.PixelRepresentation == 1 else kept) >> unused
+    """The bits that are stored, with the sign that neither JPEG nor RLE knows; a copy only where that changes any."""
+    allocated_bytes, bits_stored = dataset.BitsAllocated // 8, dataset.BitsStored
+    signed = dataset.PixelRepresentation == 1
+    values = stored.astype(f"{'i' if signed else 'u'}{allocated_bytes}", copy=False)
+    lowest = -(1 << bits_stored - 1) if signed else 0
+    unused = dataset.BitsAllocated - bits_stored
+    if unused == 0 or (lowest <= int(values.min()) and int(values.max()) < lowest + (1 << bits_stored)):
+        return values
+    return (values.view(f"u{allocated_bytes}") << unused).view(values.dtype) >> unused
 
 
 def decode_whole_jpeg(jpeg: bytes) -> NDArray[Any] | None:
