@@ -5,6 +5,7 @@ One decoder each, chosen here and not by what happens to be installed, so that e
 
 from typing import Any
 
+import cv2
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
@@ -135,13 +136,13 @@ def _decode_rle(frame: bytes, dataset: Dataset) -> NDArray[np.integer]:
     """Byte planes, the most significant first, of a picture and a little padding each (PS3.5 G.2)."""
     pixels = dataset.Rows * dataset.Columns
     segments = rle_segments(frame, bits_allocated=dataset.BitsAllocated)
-    planes = np.empty((pixels, len(segments)), np.uint8)
-    for number, segment in enumerate(reversed(segments)):
+    planes = []
+    for segment in reversed(segments):
         plane = imagecodecs.packbits_decode(segment, out=pixels + _RLE_PADDING_BYTES)
         if len(plane) < pixels:
             raise Truncated(f"an RLE segment holds {len(plane)} of {pixels} bytes; send it again")
-        planes[:, number] = np.frombuffer(plane, np.uint8, pixels)
-    return planes.view(f"<u{len(segments)}").reshape(dataset.Rows, dataset.Columns)
+        planes.append(np.frombuffer(plane, np.uint8, pixels).reshape(dataset.Rows, dataset.Columns))
+    return cv2.merge(planes).view(f"<u{len(segments)}").reshape(dataset.Rows, dataset.Columns)
 
 
 def _signed(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.integer]:
