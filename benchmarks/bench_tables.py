@@ -32,7 +32,6 @@ def print_measured(measured: Measured) -> None:
     if measured.reaction is not None:
         _print_reaction(console, measured.reaction)
     if measured.backlog is not None:
-        told = measured.backlog
         _print_backlog(console, measured.backlog)
 
 

@@ -25,6 +25,7 @@ from edge.bundle import Bundle, open_bundle
 from edge.engines.base import INPUT_NAME, INPUT_SIDE, MASK_SIDE
 from edge.engines.openvino_cpu import COMPILE_OPTIONS
 from edge.engines.silent_openvino import openvino
+from edge.errors import EdgeError
 from edge.imaging.preprocess import preprocess
 from edge.imaging.read import read
 from edge.values import case_id_of
@@ -102,6 +103,9 @@ def main(data: Path, out: Path) -> None:
     """Measure what bf16 saves and costs."""
     bundle = open_bundle("research")
     inputs = list(reference_radiographs(bundle, data))
+    cases = len(bundle.reference().case_ids)
+    if len(inputs) != cases:
+        raise EdgeError(f"covid.csv has {len(inputs)} of {cases} reference cases; name the folder of the bundle's own")
     rows = measure(bundle, inputs)
     told = {"machine": describe_machine("python -m benchmarks.bf16_parts"), "cases": len(inputs), "rows": rows}
     out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.against import Comparison, compare, read_earlier, require_same_machine
+from benchmarks.backlog import FILLED
 from benchmarks.bench_tables import doubts, print_comparison, print_measured
 from benchmarks.machine import describe_machine
 from benchmarks.measurement import Effort, Measured, document, measure, with_reaction
@@ -165,10 +166,10 @@ def _time(
     settings: Config, files: tuple[Path, ...], *, runs: int, warm_up: int, batches: tuple[int, ...], requests: int,
     reaction: bool, rate: float, idle_s: float, known: int, backlog: int,
 ) -> Measured:  # fmt: skip
-    if backlog == 1:
-        raise click.UsageError("--backlog needs at least two radiographs: throughput is from one result to another")
-    if backlog and 1 not in batches:
-        raise click.UsageError("--backlog is compared with the engine alone at batch 1; give --batch 1 too")
+    if 0 < backlog < 2 * FILLED:
+        raise click.UsageError(f"--backlog needs at least {2 * FILLED} radiographs: the first {FILLED} fill the queues")
+    if backlog and (1 not in batches or requests != 1):
+        raise click.UsageError("--backlog is compared with the engine alone; give --batch 1 too, and no --requests")
     effort = Effort(runs, warm_up, tuple(sorted(set(batches))), requests)
     arrivals = Arrivals(rate, runs, warm_up, idle_s, known)
     with tempfile.TemporaryDirectory() as scratch, Progress(console=Console(stderr=True), transient=True) as progress:

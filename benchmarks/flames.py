@@ -33,19 +33,31 @@ from edge.phantom_dicom import write_dicom
 
 SEEDS = (1, 2, 3, 4)
 MOST = 40  # functions of a table
-_TITLE = re.compile(r"<title>([^<]+?) \([\d,]+ samples?, ([\d.]+)%\)</title>")
-_NO_FUNCTION = ("all", "process ", "thread ")
+_FRAME = re.compile(r'<title>([^<]+?) \([\d,]+ samples?, [\d.]+%\)</title><rect [^>]*fg:x="(\d+)" fg:w="(\d+)"')
+_NO_FUNCTION = re.compile("all$|process |thread ")
 
 
 def functions(flame_graph: str) -> list[dict[str, object]]:
     """The functions that were on the stack in most samples of an SVG by py-spy, with their share of all."""
-    shares: dict[str, float] = {}
-    for name, percent in _TITLE.findall(flame_graph):
-        if not name.startswith(_NO_FUNCTION):
-            function = re.sub(r":\d+\)$", ")", html.unescape(name))
-            shares[function] = shares.get(function, 0.0) + float(percent) / 100
-    most = sorted(shares, key=lambda function: -shares[function])[:MOST]
-    return [{"function": function, "share": round(shares[function], 4)} for function in most]
+    frames: dict[str, list[tuple[int, int]]] = {}
+    whole = 0
+    for told, first, width in _FRAME.findall(flame_graph):
+        name = re.sub(r":\d+\)$", ")", html.unescape(told))
+        whole = max(whole, int(first) + int(width))
+        if not _NO_FUNCTION.match(name):
+            frames.setdefault(name, []).append((int(first), int(first) + int(width)))
+    shares = {name: _covered(spans) / whole for name, spans in frames.items()}
+    most = sorted(shares, key=lambda name: -shares[name])[:MOST]
+    return [{"function": name, "share": round(shares[name], 4)} for name in most]
+
+
+def _covered(spans: list[tuple[int, int]]) -> int:
+    """Samples in any of them, each once: of a function that calls itself one frame lies in another."""
+    covered, until = 0, 0
+    for first, end in sorted(spans):
+        covered += max(0, end - max(first, until))
+        until = max(until, end)
+    return covered
 
 
 def record(daemon: DaemonProcess, out: Path, seconds: float, rate_hz: int) -> list[dict[str, object]]:
@@ -83,7 +95,7 @@ def drawn(folder: Path) -> list[bytes]:
 @click.option(
     "--waiting", type=click.IntRange(1), default=400, show_default=True, help="Radiographs; they must outlast it."
 )
-@click.option("--known", type=click.IntRange(0), default=10_000, show_default=True, help="Files known, when idle.")
+@click.option("--known", type=click.IntRange(1), default=10_000, show_default=True, help="Files known, when idle.")
 @click.option(
     "--rate", "rate_hz", type=click.IntRange(1, 1000), default=200, show_default=True, help="Samples a second."
 )

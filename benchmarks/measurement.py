@@ -105,8 +105,6 @@ def with_reaction(
     """The same with the daemon's reaction time, and its throughput when so many wait. TMPDIR names the disk on which it
     works.
     """
-    alone = next((row for row in measured.engine_rows if row.batch == 1), None)
-    assert alone is not None or not backlog
     with tempfile.TemporaryDirectory(prefix="edge-cxr-bench-") as folder:
         scratch = Path(folder)
         incoming, aside = scratch / "incoming", scratch / "aside"
@@ -117,10 +115,13 @@ def with_reaction(
         with running(config, measured.engine.bundle_id, incoming, scratch, environment) as daemon:
             reaction = measure_reaction(daemon, contents, arrivals, aside, on_result=on_step)
             waiting = None
-            if backlog and alone is not None:
+            if backlog:
+                on_cpu = measured.engine.backend == "openvino"
+                rows = [row for row in measured.engine_rows if row.batch == 1 or not on_cpu]
+                alone = max(rows, key=lambda row: row.radiographs_per_s)
                 first = arrivals.count
                 files = [lay_aside(contents[n % len(contents)], first + n, aside) for n in range(backlog)]
-                waiting = measure_backlog(daemon, files, alone, on_result=on_step)
+                waiting = measure_backlog(daemon, files, alone, shares_cores=on_cpu, on_result=on_step)
     return replace(measured, reaction=reaction, backlog=waiting)
 
 

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
     Found = tuple[Race, dict[str, object]]  # and what else the report says of it
 
-PARTS = ("engines", "options", "preprocessing", "decoding")
+USUAL = ("engines", "preprocessing", "decoding")
+PARTS = (*USUAL, "options")
 PACKAGES = ("openvino", "onnxruntime", "torch", "torchxrayvision", "onnx", "numpy", "opencv-python-headless",
             "scikit-image", "pillow", "pydicom", "imagecodecs", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls",
             "python-gdcm")  # fmt: skip
 
 
 @click.command(epilog="Example: python -m benchmarks.peers --out benchmarks/results/peers-research.json")
-@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, default=PARTS, show_default=True,
+@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, default=USUAL, show_default=True,
               help="What is compared, repeatable.")  # fmt: skip
 @click.option("--network", "networks", multiple=True, default=("research",), show_default=True,
               help="A bundle's, or `ensemble`: the full one, untrained, at 1024 pixels. Repeatable.")  # fmt: skip
@@ -135,19 +136,17 @@ def races(
 def only(names: tuple[str, ...], found: "Iterable[Found]") -> "Iterator[Found]":
     """Races that have such peers, with these and the baseline; without names all as they are.
 
-    Raises UsageError when none has.
+    Raises UsageError at the end for names that no race has.
     """
     seen: list[str] = []
-    any_kept = not names
     for race, facts in found:
         first, *others = race.peers
         kept = [peer for peer in others if not names or peer.name in names]
         seen += [peer.name for peer in others]
-        if kept:
-            any_kept = True
+        if kept or not names:
             yield replace(race, peers=(first, *kept)), facts
-    if not any_kept:
-        raise click.UsageError(f"no race has these peers: {', '.join(names)}; there are {', '.join(seen)}")
+    if unknown := [name for name in names if name not in seen]:
+        raise click.UsageError(f"no race has these peers: {', '.join(unknown)}; there are {', '.join(seen)}")
 
 
 def say(words: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from edge.bundle import Bundle, open_bundle
 from edge.config import Config
@@ -90,7 +90,10 @@ def _write_phantoms(folder: Path) -> list[tuple[str, Phantom]]:
         ("03_16bit.png", write_png),
         ("04_8bit.png", lambda phantom, path: write_png(phantom, path, bits=8)),
         ("05_jpeg2000.dcm", lambda phantom, path: write_dicom(phantom, path, transfer_syntax=JPEG2000Lossless)),
-        ("06_jpegls.dcm", lambda phantom, path: write_dicom(phantom, path, transfer_syntax=JPEGLSLossless)),
+        (
+            "06_deflated.dcm",
+            lambda phantom, path: write_dicom(phantom, path, transfer_syntax=DeflatedExplicitVRLittleEndian),
+        ),
         ("07_rle.dcm", lambda phantom, path: write_dicom(phantom, path, transfer_syntax=RLELossless)),
         ("08.jpg", _write_with_opencv),
         ("09.tif", _write_with_opencv),

@@ -99,17 +99,23 @@ class Line(Generic[T]):
             self._queues[place].put(None)
 
     def _run(self, place: int) -> None:
-        stage, last = self.stages[place], place + 1 == len(self.stages)
-        while those := self._waiting(place):
-            for one in self._together(stage, those):
-                done = self._done(stage, one)
-                if done is not None and not last:
-                    self._queues[place + 1].put(done)
+        last = place + 1 == len(self.stages)
+        while self._pass_on(place, last=last):
+            pass
         with self._lock:
             self._running[place] -= 1
             is_last_thread = self._running[place] == 0
         if is_last_thread and not last:
             self._end(place + 1)
+
+    def _pass_on(self, place: int, *, last: bool) -> bool:
+        """The next ones; False at the end. On its own, so that nothing of them lies in memory until others come."""
+        those = self._waiting(place)
+        for one in self._together(self.stages[place], those) if those else ():
+            done = self._done(self.stages[place], one)
+            if done is not None and not last:
+                self._queues[place + 1].put(done)
+        return bool(those)
 
     def _waiting(self, place: int) -> list[T]:
         """The next one, and what waits behind it and goes with it; nothing at the end."""

@@ -86,7 +86,7 @@ class ScoreLine:
                 Stage("score", unless_stopped(around_score(score)), together=around_ask(ask), most=ask.most),
                 Stage("write", write),
             ],
-            queue_size=self._config.queue_size,
+            queue_size=max(self._config.queue_size, ask.most()),  # of fewer that wait no whole batch is made
             on_fault=on_fault,
             is_faulty=is_faulty,
         )

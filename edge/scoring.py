@@ -224,10 +224,10 @@ class Scoring:
         return wait
 
     def _unless_stopped(self, step: Step) -> Step:
-        """After a stop, what is taken and not yet scored is left: it is still in the folder."""
+        """After a stop, what is taken and has no answer yet is left: it is still in the folder."""
 
         def guarded(taken: Taken) -> Taken | None:
-            if not self._stop.is_set():
+            if taken.answer is not None or not self._stop.is_set():
                 with contextlib.suppress(Stopped):
                     return step(taken)
             taken.close()

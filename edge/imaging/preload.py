@@ -14,7 +14,7 @@ from edge.imaging.tiff import COMPRESSIONS
 _LATE = ("numpy.ma",)  # by numpy, when arrays are first compared
 _PREDICTORS = (1, 2)  # of TIFF: none, horizontal
 # imagecodecs loads an extension when one of its functions is first asked for.
-_CODECS = ("jpeg8_decode", "packbits_decode", "bitorder_decode")
+_CODECS = ("jpeg8_decode", "jpegls_decode", "packbits_decode", "bitorder_decode")
 
 
 def preload() -> None:

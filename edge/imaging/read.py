@@ -86,7 +86,7 @@ def _read_jpeg(content: bytes, sha256: str) -> Radiograph:
         raise Truncated("the JPEG ends before its end-of-image marker; send it again")
     check_size(jpeg_size(content))
     stored = decode_whole_jpeg(content)
-    if stored is None or stored.shape[2:] not in ((), (3,)):  # a kind that the first does not know, or inks
+    if stored is None or stored.dtype != np.uint8 or stored.shape[2:] not in ((), (3,)):  # of 12 bits, or inks
         stored = _decode_with_opencv(content, "jpeg")
     return plain_radiograph(integer_levels(single_channel(stored)), sha256=sha256, format="jpeg", lossy=True)
 

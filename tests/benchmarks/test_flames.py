@@ -3,15 +3,17 @@
 from benchmarks.flames import functions
 
 SVG = """<svg>
-<g><title>process 12:"edge-cxr watch" (1,200 samples, 100.00%)</title></g>
-<g><title>Scoring._unless_stopped.&lt;locals&gt;.guarded (edge/scoring.py:229) (900 samples, 75.00%)</title></g>
-<g><title>snapshot (edge/snapshot.py:60) (60 samples, 5.00%)</title></g>
-<g><title>snapshot (edge/snapshot.py:64) (1 sample, 0.08%)</title></g>
+<g><title>process 12:"edge-cxr watch" (1,200 samples, 100.00%)</title><rect x="0%" y="4" fg:x="0" fg:w="1200"/></g>
+<g><title>a.&lt;locals&gt;.step (edge/line.py:229) (900 samples, 75.00%)</title><rect y="20" fg:x="0" fg:w="900"/></g>
+<g><title>allocate (edge/cuda.py:60) (60 samples, 5.00%)</title><rect x="75%" y="20" fg:x="900" fg:w="60"/></g>
+<g><title>allocate (edge/cuda.py:64) (30 samples, 2.50%)</title><rect x="75%" y="36" fg:x="910" fg:w="30"/></g>
+<g><title>allocate (edge/cuda.py:64) (1 sample, 0.08%)</title><rect x="90%" y="20" fg:x="1100" fg:w="1"/></g>
 </svg>"""
 
 
 def test_functions_by_their_share_whatever_line_and_stack_they_were_seen_at() -> None:
+    """Samples in which a function calls itself count once."""
     assert functions(SVG) == [
-        {"function": "Scoring._unless_stopped.<locals>.guarded (edge/scoring.py)", "share": 0.75},
-        {"function": "snapshot (edge/snapshot.py)", "share": 0.0508},
+        {"function": "a.<locals>.step (edge/line.py)", "share": 0.75},
+        {"function": "allocate (edge/cuda.py)", "share": 0.0508},
     ]

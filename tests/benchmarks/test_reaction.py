@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks import reaction
-from benchmarks.backlog import measure_backlog
+from benchmarks.backlog import FILLED, measure_backlog
 from benchmarks.daemon_process import DaemonProcess
 from benchmarks.process_tree import Usage
 from benchmarks.reaction import Arrivals, Sent, gaps_s, lay_aside, lay_known, measure_reaction, overlapping
@@ -94,31 +94,44 @@ def test_a_backlog_is_measured_from_result_to_result(
 ) -> None:
     """The process does nothing, so that the whole of its CPU time may be the engine's."""
     box = FakeBox(tmp_path, idle_process)
-    files = [lay_aside(radiograph, number, box.aside) for number in range(6)]
+    files = [lay_aside(radiograph, number, box.aside) for number in range(FILLED + 4)]
     alone = EngineRow(1, 1, spread_of([0.1] * 3), 10.0, 10.0, cpu_s=0.2)
     thread = threading.Thread(target=box.run)
     thread.start()
     try:
-        told = measure_backlog(box.daemon, files, alone)
+        told = measure_backlog(box.daemon, files, alone, shares_cores=True)
     finally:
         box.over.set()
         thread.join()
-    assert len(set(box.answered)) == told.radiographs == 6
+    assert len(set(box.answered)) == told.radiographs == FILLED + 4
     assert 0 < told.radiographs_per_s <= 1.1 / SLOW_S  # one after the other
     assert (told.cpu_s, told.reachable_per_s) == (0.0, 10.0)
     assert told.share == pytest.approx(told.radiographs_per_s / 10)
 
 
-@pytest.mark.parametrize(("cpu_s", "reachable"), [(0.2, 10.0), (0.25, 8.0)])
+@pytest.mark.parametrize(("cpu_s", "shares_cores", "reachable"), [(0.2, True, 10), (0.25, True, 8), (0.25, False, 10)])
 def test_what_shares_the_cores_with_the_engine_lowers_what_can_be_reached(
-    monkeypatch: pytest.MonkeyPatch, cpu_s: float, reachable: float
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpu_s: float, shares_cores: bool, reachable: float
 ) -> None:
-    used = iter((Usage(0, 0, 0, 0, 5.0), Usage(0, 0, 0, 0, 5.0 + 4 * cpu_s)))
-    box = SimpleNamespace(usage=lambda: next(used))
-    sent = [Sent(str(number), 0.0, number / 4) for number in range(4)]
+    """One each fifth of a second once the queues are full; before that they come at once."""
+    count = FILLED + 5
+    used = iter((Usage(0, 0, 0, 0, 5.0), Usage(0, 0, 0, 0, 5.0 + count * cpu_s)))
+    box = SimpleNamespace(usage=lambda: next(used), results=tmp_path)
+    sent = [Sent(str(number), 0.0, max(0.0, (number - FILLED + 1) / 5)) for number in range(count)]
+    for one in sent:
+        (tmp_path / f"{one.case_id}.json").write_text('{"status": "scored", "timings_s": {"infer": 0.1}}')
     monkeypatch.setattr("benchmarks.backlog.send", lambda *asked: sent)
-    told = measure_backlog(box, [], EngineRow(1, 1, spread_of([0.1] * 3), 10.0, 10.0, cpu_s=0.2))  # type: ignore[arg-type]
-    assert (told.radiographs_per_s, told.reachable_per_s) == (4.0, pytest.approx(reachable))
+    alone = EngineRow(1, 1, spread_of([0.1] * 3), 10.0, 10.0, cpu_s=0.2)
+    told = measure_backlog(box, [], alone, shares_cores=shares_cores)  # type: ignore[arg-type]
+    assert (told.radiographs_per_s, told.reachable_per_s) == (pytest.approx(5), pytest.approx(reachable))
+    assert told.share == pytest.approx(5 / reachable)
+
+
+def test_while_results_come_nothing_behind_them_is_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = time.monotonic()
+    reaction._require_in_time({"a": now_s - 500, "b": now_s - 500}, {"a": now_s - 1})
+    with pytest.raises(EdgeError, match="no result within 120 s"):
+        reaction._require_in_time({"a": now_s - 500, "b": now_s - 500}, {"a": now_s - 200})
 
 
 def test_a_refusal_is_no_reaction(tmp_path: Path, idle_process: subprocess.Popen[bytes], radiograph: bytes) -> None:

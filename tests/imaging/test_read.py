@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -118,6 +119,15 @@ def test_colour_is_refused(stored: np.ndarray, format: str) -> None:
     contents = {"png": picture(rgb, ".png"), "jpeg": picture(eight_bit, ".jpg"), "tiff": tiff(rgb, photometric="rgb")}
     with pytest.raises(NotARadiograph, match="in colour; send the grey radiograph"):
         read(contents[format])
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_jpegs_of_12_bits_are_not_read_outside_dicom(colours: int) -> None:
+    """Nothing says there how many bits its colours have; a DICOM header does."""
+    stored = (DEEP >> 4).astype(np.uint16)
+    picture = stored if colours == 1 else np.stack([stored, np.roll(stored, 20, axis=1), stored], axis=2)
+    with pytest.raises(Unreadable, match="the JPEG cannot be decoded"):
+        read(imagecodecs.jpeg8_encode(picture, level=92, bitspersample=12))
 
 
 def test_a_small_coloured_mark_is_no_colour_picture() -> None:
