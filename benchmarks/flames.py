@@ -71,7 +71,16 @@ def record(daemon: DaemonProcess, out: Path, seconds: float, rate_hz: int) -> li
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     if done.returncode or not out.exists():
         raise EdgeError(f"py-spy failed: {done.stderr.strip().splitlines()[-1:]}")
-    return functions(out.read_text(encoding="utf-8"))
+    svg = named_by_their_work(out.read_text(encoding="utf-8"))
+    out.write_text(svg, encoding="utf-8")
+    return functions(svg)
+
+
+def named_by_their_work(flame_graph: str) -> str:
+    """The same without the paths of this machine: its title, and a process by its number and what it runs."""
+    titled = re.sub(r">[^<>]*py-spy record [^<>]*<", ">edge-cxr watch<", flame_graph)
+    whole = re.sub(r"(process \d+):&quot;[^<>]*? -m edge\.([\w.]+)[^<>]*?&quot;", r"\1: edge.\2", titled)
+    return re.sub(r"(process \d+):&quot;[^<>]*?\.\.<", r"\1..<", whole)  # cut short where there is no room
 
 
 def lay_waiting(daemon: DaemonProcess, aside: Path, radiographs: Sequence[bytes], count: int) -> None:

@@ -1,6 +1,6 @@
 """What the table beside a flame graph says of it."""
 
-from benchmarks.flames import functions
+from benchmarks.flames import functions, named_by_their_work
 
 SVG = """<svg>
 <g><title>process 12:"edge-cxr watch" (1,200 samples, 100.00%)</title><rect x="0%" y="4" fg:x="0" fg:w="1200"/></g>
@@ -17,3 +17,11 @@ def test_functions_by_their_share_whatever_line_and_stack_they_were_seen_at() ->
         {"function": "a.<locals>.step (edge/line.py)", "share": 0.75},
         {"function": "allocate (edge/cuda.py)", "share": 0.0508},
     ]
+
+
+def test_no_path_of_the_machine_is_kept() -> None:
+    process = "process 27:&quot;/opt/x/python -m edge.cli watch /tmp/a/incoming&quot;"
+    svg = f"<text>/opt/x/py-spy record --pid 27 --output /tmp/a.svg</text><title>{process} (3 samples, 9%)</title>"
+    told = named_by_their_work(f"{svg}<text>process 28:&quot;/opt/x/p..</text>")
+    assert told == ("<text>edge-cxr watch</text><title>process 27: edge.cli (3 samples, 9%)</title>"
+                    "<text>process 28..</text>")  # fmt: skip
