@@ -11,7 +11,6 @@ ledger of a million cases takes several gigabytes of disk for a while.
 import importlib
 import json
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmarks.command import run_command
 from edge.errors import EdgeError, UsageError
 
 if TYPE_CHECKING:
@@ -106,16 +106,5 @@ def sentences(document: dict[str, Any], name: str) -> Iterator[str]:
         yield f"{name}, {growth['sentence']}"
 
 
-def main() -> None:
-    try:
-        cost_curves.main(standalone_mode=False)
-    except click.ClickException as fault:
-        fault.show()
-        sys.exit(fault.exit_code)
-    except EdgeError as fault:
-        click.echo(f"Error: {fault}", err=True)
-        sys.exit(fault.exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(cost_curves)

@@ -5,7 +5,6 @@
 Starts with what is installed; what is missing becomes a row that says so. See README.md beside this file.
 """
 
-import sys
 import tempfile
 from dataclasses import replace
 from importlib.util import find_spec
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.errors import EdgeError, UsageError
+from benchmarks.command import run_command, say
+from edge.errors import UsageError
 
 if TYPE_CHECKING:
     from benchmarks.comparison import Effort
@@ -115,20 +115,5 @@ def add_section(
     return whole
 
 
-def say(words: str) -> None:
-    click.echo(words, err=True)
-
-
-def main() -> None:
-    try:
-        gpu.main(standalone_mode=False)
-    except click.ClickException as fault:
-        fault.show()
-        sys.exit(fault.exit_code)
-    except EdgeError as fault:
-        say(f"Error: {fault}")
-        sys.exit(fault.exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(gpu)

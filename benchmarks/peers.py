@@ -7,7 +7,6 @@
 Needs the extra `peers`; a peer that is not installed becomes a row that says so. On a GPU: benchmarks/gpu.py.
 """
 
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from benchmarks.command import run_command, say
 from edge.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -149,20 +149,5 @@ def only(names: tuple[str, ...], found: "Iterable[Found]") -> "Iterator[Found]":
         raise click.UsageError(f"no race has these peers: {', '.join(unknown)}; there are {', '.join(seen)}")
 
 
-def say(words: str) -> None:
-    click.echo(words, err=True)
-
-
-def main() -> None:
-    try:
-        peers.main(standalone_mode=False)
-    except click.ClickException as fault:
-        fault.show()
-        sys.exit(fault.exit_code)
-    except EdgeError as fault:
-        say(f"Error: {fault}")
-        sys.exit(fault.exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(peers)
