@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.utils import Extractor
 
+from benchmarks.command import run_command
 from benchmarks.machine import describe_machine
 from edge.bundle import Bundle, open_bundle
 from edge.engines.base import INPUT_NAME, INPUT_SIDE, MASK_SIDE
@@ -114,4 +115,4 @@ def main(data: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

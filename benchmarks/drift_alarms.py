@@ -20,6 +20,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.command import run_command
 from benchmarks.drift_pictures import BUNDLES, CHANGES, Seen, learned_patients, seen_nih, seen_phantoms
 from benchmarks.machine import describe_machine
 from edge.bundle import open_bundle
@@ -198,4 +199,4 @@ def main(data: Path | None, cache: Path, calm_streams: int, changed_streams: int
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

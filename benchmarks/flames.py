@@ -20,6 +20,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks.command import run_command
 from benchmarks.copies import distinct
 from benchmarks.daemon_process import DaemonProcess, running
 from benchmarks.latency import PHANTOM_SIDE
@@ -135,4 +136,4 @@ def main(bundle: str, seconds: float, idle_s: float, waiting: int, known: int, r
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)
