@@ -229,7 +229,6 @@ def _manifest(listed: dict[str, Any]) -> Manifest:
         name: None if temperature is None else require_temperature(number(temperature))
         for name, temperature in listed["temperatures"].items()
     }
-    calibration = _calibration(listed.get("calibration", {}), temperatures)
     return Manifest(
         name=listed["name"],
         role=listed["role"],
@@ -245,7 +244,7 @@ def _manifest(listed: dict[str, Any]) -> Manifest:
         gates=limits_of(listed["gates"]),
         metrics=_metrics(listed["metrics"]),
         intended_use=listed["intended_use"],
-        calibration=calibration,
+        calibration=_calibration(listed.get("calibration", {}), temperatures),
         accuracy=_accuracy(listed.get("accuracy", {}), precisions),
         drift={signal: levels_from_json(told) for signal, told in listed.get("drift", {}).items()},
     )

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from edge.log import FIELDS
 from edge.metrics import Metrics
 from edge.phantom import render
 from edge.phantom_dicom import write_dicom, write_png
-from edge.pipeline import Pipeline
+from edge.pipeline import Answer, Pipeline
 from edge.put_off import Cause
 from edge.reading_room import open_pipeline
 from edge.scoring import Scoring
@@ -381,6 +382,22 @@ def idle_scoring(config: Config, incoming: Path) -> Scoring:
         open_room=lambda *_, **__: nothing,
     )
     return Scoring(box, Wanted(config, open_bundle(config.bundle)), on_proved=lambda: None)
+
+
+def test_after_a_stop_a_radiograph_that_has_its_answer_is_finished_and_others_are_left(
+    config: Config, incoming: Path
+) -> None:
+    scoring = idle_scoring(config, incoming)
+    nothing: Any = None
+    finished: list[Taken] = []
+    step = scoring._unless_stopped(finished.append)  # type: ignore[arg-type]
+    asked = scoring._asked(lambda those: [replace(taken, answer=Answer(nothing, 0.1)) for taken in those])
+    taken = Taken(Sighting(incoming / "a.dcm", 1, 1, 1), 0.0)
+    (answered,) = asked([taken])
+    scoring.stop()
+    for one in (taken, answered, *asked([taken])):
+        step(one)
+    assert finished == [answered]
 
 
 def test_what_is_under_way_when_an_answer_is_wrong_is_neither_scored_nor_written(

@@ -151,10 +151,7 @@ def _decode_rle(frame: bytes, dataset: Dataset) -> NDArray[np.integer]:
 def _decode_jpeg_ls(frame: bytes, dataset: Dataset) -> NDArray[Any]:
     """uint8 or uint16 [rows, columns]: into a place of that size, so that no frame can claim another."""
     place = np.empty((dataset.Rows, dataset.Columns), f"u{dataset.BitsAllocated // 8}")
-    try:
-        return np.asarray(imagecodecs.jpegls_decode(frame, out=place))
-    except (imagecodecs.JpeglsError, ValueError):
-        raise Unreadable("the JPEG-LS cannot be decoded; send it again") from None
+    return np.asarray(imagecodecs.jpegls_decode(frame, out=place))
 
 
 def _signed(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.integer]:
